@@ -1,0 +1,1 @@
+"""The package root: the public names, imported on first use. Nothing inside the package imports this module."""

@@ -1,0 +1,1 @@
+"""Gateways: exchanges to applications. ASGI here; each gateway is a Handler."""

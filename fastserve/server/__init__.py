@@ -1,0 +1,1 @@
+"""One worker process: its lifecycle, event loop, application import, logs and drain."""

@@ -1,0 +1,1 @@
+"""Transports: sockets to connections. The only floor that reads and writes sockets."""
