@@ -125,12 +125,13 @@ cdef class Http1Connection(Connection):
         if self.stream is None:
             return 0
         self.release_output()
-        if self.reading == READ_HEAD and self.exchange is None:
-            if self.peer_ended and not self.stream.blocked:
-                self._finish()
-            elif self.input is None or self.partial is not None:
-                self._resume()
-        elif self.input is not None and self.input.size > INPUT_HIGH_WATER:
+        if self.input is None or self.partial is not None:
+            if self.reading == READ_HEAD:
+                if self.peer_ended:
+                    self._finish()
+                else:
+                    self._resume()
+        elif self.input.size > INPUT_HIGH_WATER:
             self._pause()
         return self._arm()
 
@@ -177,8 +178,6 @@ cdef class Http1Connection(Connection):
             return used
         if used == 0:
             if self.partial is None:
-                if self.worker.total_requests or self.read_deadline == FOREVER:
-                    self.read_deadline = min(self.read_deadline, self.worker.now + self.worker.timeout_header)
                 self.partial = HeadMemory(self.worker.head.head.limits.fields)
                 self.partial.copy_from(memory)
                 self.read_deadline = self.worker.now + self.worker.timeout_header
@@ -658,7 +657,6 @@ cdef class Http1Connection(Connection):
         cdef Http1Exchange exchange = self.exchange
         if exchange is None:
             return 0
-        responder = exchange.responder
         self._reject(status, reason, EMPTY)
         if status == 504 and exchange.responder is not None:
             exchange.responder.cancel()
