@@ -52,21 +52,14 @@ def bind_tcp(host: str | None, port: int, backlog: int) -> list[Listener]:
     empty host is every IPv4 address. Port 0 takes one free port for all of them. Raises OSError.
     """
     addresses = _addresses(host, port)
-    if port or len(addresses) == 1:
-        return _bind_all(addresses, backlog)
-    for _ in range(_FREE_PORT_ATTEMPTS - 1):
-        first = _bind_all(addresses[:1], backlog)
-        free = first[0].sock.getsockname()[1]
+    for _ in range(0 if port else _FREE_PORT_ATTEMPTS - 1):
         try:
-            return first + _bind_all([(family, (sa[0], free, *sa[2:])) for family, sa in addresses[1:]], backlog)
+            return _bind_all(addresses, backlog)
         except OSError as error:
-            # The free port of one address may be taken on another.
-            close_all(first)
-            if error.errno in _UNUSABLE_ADDRESS:
-                return _bind_all(addresses[:1], backlog)
+            # The free port of the first address may be taken on another.
             if error.errno != errno.EADDRINUSE:
                 raise
-    return _bind_all(addresses[:1], backlog)
+    return _bind_all(addresses, backlog)
 
 
 def bind_unix(path: str, permissions: int | None, backlog: int) -> Listener:
@@ -141,10 +134,15 @@ def _addresses(host: str | None, port: int) -> list[_Address]:
 
 
 def _bind_all(addresses: list[_Address], backlog: int) -> list[Listener]:
-    """One listener per address. Unusable addresses are skipped unless all of them are; any other error raises."""
+    """One listener per address, all on the port that the first one got.
+
+    Unusable addresses are skipped unless all of them are; for any other error what was bound is closed again.
+    """
     listeners: list[Listener] = []
     unusable: OSError | None = None
     for family, address in addresses:
+        if listeners:
+            address = (address[0], listeners[0].sock.getsockname()[1], *address[2:])
         try:
             listeners.append(Listener(_bind_address(family, address, backlog)))
         except OSError as error:
