@@ -90,6 +90,17 @@ cdef class RawHead:
         self.seen = data
         return result
 
+    def repeat(self, bytes data, int count, bint build=True) -> None:
+        """Parse the same whole head `count` times, to measure; with the list of fields each time if `build`."""
+        cdef int i
+        cdef list fields
+        for i in range(count):
+            reset_head(&self.memory.head)
+            if parse_head(&self.memory.head, data, len(data)) <= 0:
+                raise ValueError("not a whole head")
+            if build:
+                fields = build_fields(&self.memory.head, data)
+
     def reset(self):
         reset_head(&self.memory.head)
 
