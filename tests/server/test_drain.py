@@ -13,7 +13,7 @@ BACKGROUND = "INFO Waiting for background tasks to complete. (CTRL+C to force qu
 NAMED = "WARNING Still running after 7.2 s: GET /slow from 127.0.0.1:1234"
 DISCONNECT = "WARNING Disconnect 1 running request(s), timeout graceful disconnect exceeded"
 CANCEL = "ERROR Cancel 1 running task(s), timeout graceful shutdown exceeded"
-RESET = "ERROR Reset 1 running request(s), timeout graceful cancel exceeded"
+ABORT = "ERROR Abort 1 running request(s), timeout graceful cancel exceeded"
 
 
 @pytest.fixture
@@ -79,11 +79,11 @@ def test_task_ends_on_cancel(drained, worker, log_lines):
     assert log_lines() == [WAITING, NAMED, DISCONNECT, NAMED, CANCEL]
 
 
-def test_connection_is_reset_last(drained, worker, log_lines):
+def test_connection_is_aborted_last(drained, worker, log_lines):
     worker.serve("/slow")
     assert drained() == 35.0
     assert worker.steps == [("drain", 0.0), ("disconnect", 20.0), ("cancel", 30.0), ("abort", 35.0)]
-    assert log_lines() == [WAITING, NAMED, DISCONNECT, NAMED, CANCEL, NAMED, RESET]
+    assert log_lines() == [WAITING, NAMED, DISCONNECT, NAMED, CANCEL, NAMED, ABORT]
 
 
 def test_times_are_options(drained, worker):
@@ -139,7 +139,7 @@ def test_force_while_cancelled_tasks_clean_up(drained, worker):
     assert worker.steps[-1] == ("abort", 31.0)
 
 
-def test_connection_without_request_is_reset_when_time_is_up(drained, worker):
+def test_connection_without_request_is_aborted_when_time_is_up(drained, worker):
     worker.connections = 1
     assert drained() == 30.0
     assert worker.steps == [("drain", 0.0), ("cancel", 30.0), ("abort", 30.0)]

@@ -470,3 +470,30 @@ def test_an_idle_server_does_not_wake_up(make_server, run_jumping):
         return loop.selector.waits
 
     assert run_jumping(main()) == [pytest.approx(1000)]
+
+
+def test_a_task_that_ignores_its_cancellation_is_left_behind(make_server, log_lines):
+    """Such a task would make asyncio wait for ever."""
+    left = []
+    stubborn = [True]
+
+    async def ignore_cancellation():
+        while stubborn:
+            try:
+                await asyncio.Event().wait()
+            except asyncio.CancelledError:
+                pass
+
+    async def leave_it(scope, receive, send):
+        left.append(asyncio.create_task(ignore_cancellation(), name="stubborn"))
+        await app(scope, receive, send)
+
+    server = make_server(leave_it, timeout_graceful_cancel=0)
+    server.should_exit = True
+    server.run()
+    assert "ERROR Abandon a task that ignores its cancellation: <Task cancelling name='stubborn'" in log_lines()[-1]
+    stubborn.clear()
+    loop = left[0].get_loop()
+    left[0].cancel()
+    loop.run_until_complete(left[0])
+    loop.close()
