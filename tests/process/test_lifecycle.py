@@ -380,7 +380,8 @@ def test_a_stubborn_task_does_not_hold_up_the_stop(start, number, code):
 
 
 def test_run_as_a_library(start, folder):
-    (folder / "main.py").write_text("import fastserve, library_app\nfastserve.run(library_app.app, port=0)\nprint('after')\n")
+    program = "import fastserve, library_app\nfastserve.run(library_app.app, port=0)\nprint('after')\n"
+    (folder / "main.py").write_text(program)
     (folder / "library_app.py").write_text((folder / "webapp.py").read_text())
     process = start(server="main")
     assert process.get()[1] == b"/"
