@@ -48,6 +48,7 @@ def log_line(line):
     line = re.sub(r"\[\d+\]", "[PID]", line)
     line = re.sub(r"127\.0\.0\.1:\d+", "127.0.0.1:PORT", line)
     line = re.sub(r"\[::1\]:\d+", "[::1]:PORT", line)
+    line = re.sub(r"\[\d{4}-\d\d-\d\d \d\d:\d\d:\d\d,\d+\]", "[TIME]", line)
     line = re.sub(r" at 0x[0-9a-f]+", " at ADDRESS", line)
     line = re.sub(r"unix socket \S+", "unix socket PATH", line)
     return re.sub(r"\b[Uu]vicorn\b|\b[Ff]astserve\b", "NAME", line)

@@ -87,6 +87,8 @@ class Server:
             for key, value in os.environ.items()
             if not key.startswith(("UVICORN_", "FASTSERVE_")) and key not in ("WEB_CONCURRENCY", "FORWARDED_ALLOW_IPS")
         }
+        # Frameworks keep names of methods and cookies in sets.
+        environment["PYTHONHASHSEED"] = "0"
         self.process = subprocess.Popen(
             command,
             cwd=normalise.ROOT,
@@ -106,7 +108,7 @@ class Server:
             raise AssertionError(f"{self.name} ended with {self.process.wait()}:\n" + "\n".join(self.errors.lines))
         match = RUNNING.search(line)
         self.address = match["path"] or (match["host"].strip("[]"), int(match["port"]))
-        self.started = normalise.log(self.errors.take(line)) + [normalise.log_line(line)]
+        self.started = [*normalise.log(self.errors.take(line)), normalise.log_line(line)]
         return self
 
     @property

@@ -10,7 +10,7 @@ import json
 import pytest
 
 from tests.parity.conftest import COMPARES_WITH_ITSELF
-from tests.parity.wire import Differs, case, play, request
+from tests.parity.wire import case, play, request
 
 SPEC_VERSION = ["str", "2.5"]
 UVICORN_SPEC_VERSION = ["str", "2.3"]

@@ -166,7 +166,9 @@ BODIES = [
     case("post-chunked-trailers", post("/echo", CHUNKED, body=chunks(b"abc", end=b"0\r\nX-T: 1\r\n\r\n"))),
     case("post-chunked-mixed-case", post("/echo", "transfer-ENCODING: Chunked", body=chunks(b"abc"))),
     case("post-split", Send(post("/echo", body=b"hello")[:-3]), Send(b"llo"), Final("POST")),
-    case("post-split-in-head", Send(post("/echo", body=b"hello")[:20]), Send(post("/echo", body=b"hello")[20:]), Final()),
+    case(
+        "post-split-in-head", Send(post("/echo", body=b"hello")[:20]), Send(post("/echo", body=b"hello")[20:]), Final()
+    ),
     case("post-early-answer", post("/early", body=b"x" * 1000)),
     case("messages-without-body", request("GET", "/messages")),
     case("messages-with-body", post("/messages", body=b"hello")),
@@ -200,7 +202,12 @@ EXPECT = [
         Final("POST"),
     ),
     case("expect-body-not-withheld", post("/echo", "Expect: 100-continue", body=b"hello")),
-    case("expect-not-read", Send(post("/early", "Expect: 100-continue", "Content-Length: 5")), Final("POST"), Send(b"hello")),
+    case(
+        "expect-not-read",
+        Send(post("/early", "Expect: 100-continue", "Content-Length: 5")),
+        Final("POST"),
+        Send(b"hello"),
+    ),
     case("expect-without-body", post("/echo", "Expect: 100-continue")),
     case("expect-http10", post("/echo", "Expect: 100-continue", body=b"hello", version="1.0")),
     case("expect-unknown", post("/echo", "Expect: something", body=b"hello")),

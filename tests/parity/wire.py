@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from tests.parity import normalise
 
 PATIENCE = 10.0
-PROBE = b"GET /probe HTTP/1.1\r\nHost: parity\r\nConnection: close\r\n\r\n"
+PROBE = b"GET /control/probe HTTP/1.1\r\nHost: parity\r\nConnection: close\r\n\r\n"
 
 
 class MalformedResponse(AssertionError):

@@ -2,11 +2,13 @@
 
 `Control(app)` answers every path with `/control/` in it and passes the rest on:
 
+    /control/probe             answers "probe": the connection is open
     /control/mark/N            writes `MARK N` to standard error: all that was logged before stands before it
     /control/wait/KEY/ENTRY    answers once the journal KEY has the entry ENTRY
     /control/journal/KEY       the journal as JSON
     /control/release/KEY       lets `journal(KEY).released` go
 
+For a path that begins with /gone, the journal named by the path's last part tells how the application was left.
 A wait that is not fulfilled within PATIENCE seconds is answered 504 with the journal as it stands.
 """
 
@@ -54,11 +56,23 @@ class Control:
             fields = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(body))]
             await send({"type": "http.response.start", "status": status, "headers": fields})
             await send({"type": "http.response.body", "body": body})
+        elif scope["type"] == "http" and scope["path"].startswith("/gone"):
+            log = journal(scope["path"].rpartition("/")[2])
+            try:
+                await self.app(scope, receive, send)
+                log.write("returned")
+            except BaseException as error:
+                log.write(f"raised {type(error).__name__}")
+                raise
+            finally:
+                log.write("left")
         else:
             await self.app(scope, receive, send)
 
 
-async def answer(verb, key, entry=""):
+async def answer(verb, key="", entry=""):
+    if verb == "probe":
+        return 200, b"probe"
     if verb == "mark":
         print(f"MARK {key}", file=sys.stderr, flush=True)
     elif verb == "wait":

@@ -74,11 +74,6 @@ async def hello(scope, receive, send):
     await respond(send, b"Hello, world!")
 
 
-@route("/probe")
-async def probe(scope, receive, send):
-    await respond(send, b"probe")
-
-
 # Request bodies
 
 
