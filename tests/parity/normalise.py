@@ -43,11 +43,16 @@ def own_frame(path):
     return path.startswith(("uvicorn/", "fastserve/", "uvloop/", "<frozen", STANDARD + "/asyncio/runners"))
 
 
+def plain(line):
+    """A log line without colours."""
+    return re.sub(r"\x1b\[[\d;]*m", "", line)
+
+
 def log_line(line):
     line = line.replace(f"{SITE}/", "").replace(f"{STANDARD}/", "").replace(f"{ROOT}/", "")
-    line = re.sub(r"\[\d+\]", "[PID]", line)
+    line = re.sub(r"\[((?:\x1b\[\d+m)?)\d+((?:\x1b\[0m)?)\]", r"[\1PID\2]", line)
     line = re.sub(r"127\.0\.0\.1:\d+", "127.0.0.1:PORT", line)
-    line = re.sub(r"\[::1\]:\d+", "[::1]:PORT", line)
+    line = re.sub(r"::1(\]?):\d+", r"::1\1:PORT", line)
     line = re.sub(r"\[\d{4}-\d\d-\d\d \d\d:\d\d:\d\d,\d+\]", "[TIME]", line)
     line = re.sub(r" at 0x[0-9a-f]+", " at ADDRESS", line)
     line = re.sub(r"unix socket \S+", "unix socket PATH", line)

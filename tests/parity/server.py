@@ -77,11 +77,11 @@ class Lines:
 class Server:
     """A running `python -m uvicorn` or `python -m fastserve`; `name` says which side of the comparison it is."""
 
-    def __init__(self, name, application, *options):
+    def __init__(self, name, *arguments):
         self.name = name
-        self.options = options
+        self.arguments = arguments
         self._marks = 0
-        command = [sys.executable, "-m", MODULES[name], application, *options]
+        command = [sys.executable, "-m", MODULES[name], *arguments]
         environment = {
             key: value
             for key, value in os.environ.items()
@@ -103,10 +103,10 @@ class Server:
         self.errors = Lines(self.process.stderr)
 
     def wait_until_running(self):
-        line = self.errors.find(RUNNING.search)
+        line = self.errors.find(lambda line: RUNNING.search(normalise.plain(line)))
         if line is None:
             raise AssertionError(f"{self.name} ended with {self.process.wait()}:\n" + "\n".join(self.errors.lines))
-        match = RUNNING.search(line)
+        match = RUNNING.search(normalise.plain(line))
         self.address = match["path"] or (match["host"].strip("[]"), int(match["port"]))
         self.started = [*normalise.log(self.errors.take(line)), normalise.log_line(line)]
         return self
@@ -162,6 +162,12 @@ class Server:
         lines = normalise.log(self.errors.take() + self.output.take())
         return status, [line for line in lines if "/control/" not in line]
 
+    def kill(self):
+        """Ends a process that a failed test has left behind."""
+        if self.process.poll() is None:
+            self.process.kill()
+        self.wait()
+
     def stop(self):
         """Stops by SIGTERM; what is wrong with the end, as text, or an empty string.
 
@@ -174,11 +180,11 @@ class Server:
             status, lines = self.wait()
         except subprocess.TimeoutExpired:
             self.process.kill()
-            return f"{self.name} {self.options} did not stop; it said:\n" + "\n".join(self.wait()[1])
+            return f"{self.name} {self.arguments} did not stop; it said:\n" + "\n".join(self.wait()[1])
         left = [line for line in lines if not re.match(r'INFO: .* - "', line)]
         wanted = [line for line in STOPPING if "application" not in line.lower() or "Waiting for" in "".join(left)]
         if status != -signal.SIGTERM or [line for line in left if "Waiting for connections" not in line] != wanted:
-            return f"{self.name} {self.options} ended with {status}, leaving in its log:\n" + "\n".join(left)
+            return f"{self.name} {self.arguments} ended with {status}, leaving in its log:\n" + "\n".join(left)
         return ""
 
 

@@ -82,7 +82,7 @@ CASES = [
 
 def with_framework(names):
     pairs = [(framework, name) for framework in FRAMEWORKS for name in names if (framework, str(name)) not in LACKS]
-    return pytest.mark.parametrize(("framework", "name"), pairs, ids=lambda value: str(value))
+    return pytest.mark.parametrize(("framework", "name"), pairs, ids=str)
 
 
 @with_framework(CASES)

@@ -46,6 +46,8 @@ class Response:
 class Client:
     """A blocking connection. A reset by the server reads as the end of the stream."""
 
+    receive_size = 262144
+
     def __init__(self, address):
         family = socket.AF_UNIX if isinstance(address, str) else socket.AF_INET6 if ":" in address[0] else None
         self.socket = socket.socket(family or socket.AF_INET)
@@ -84,7 +86,7 @@ class Client:
         """Receives once; False at the end of the stream."""
         if not self.ended:
             try:
-                data = self.socket.recv(262144)
+                data = self.socket.recv(self.receive_size)
             except ConnectionResetError:
                 data = b""
             except TimeoutError:

@@ -673,7 +673,20 @@ async def watch_respond(log, receive, send):
     await tell(log, "body", send(part(b"there")))
 
 
+async def watch_finish(log, receive, send):
+    """Answers with the request's body once that is complete."""
+    body, more = b"", True
+    while more:
+        message = await receive()
+        log.write("entered")
+        if message["type"] != "http.request":
+            return
+        body, more = body + message["body"], message["more_body"]
+    await respond(send, body)
+
+
 WATCH_ROUTES = {
+    "finish": watch_finish,
     "receive": watch_receive,
     "sleep": watch_sleep,
     "sleep-then-send": watch_sleep_then_send,
