@@ -101,6 +101,7 @@ static struct {
 struct cpu_reading { uint64_t cpu_ns, user_ticks, system_ticks, wait_ns; };
 static struct watched { pid_t pid; clockid_t clock; struct cpu_reading before, after; } watched[WATCHED_LIMIT];
 static unsigned watched_count;
+static struct watched self;
 
 static struct {
     enum phase phase;
@@ -108,7 +109,6 @@ static struct {
     uint64_t budget;              /* requests of the window not begun yet (--requests) */
     uint64_t requests, errors[ERROR_KINDS], all_errors, connects, bytes_in, bytes_out;
     uint64_t slowest;
-    double own_cpu;
     char first_error[256];
 } run;
 
@@ -203,20 +203,12 @@ static struct cpu_reading read_cpu(const struct watched *process)
     return reading;
 }
 
-static double own_cpu(void)
-{
-    struct rusage usage;
-    getrusage(RUSAGE_SELF, &usage);
-    return (double)(usage.ru_utime.tv_sec + usage.ru_stime.tv_sec) +
-           (double)(usage.ru_utime.tv_usec + usage.ru_stime.tv_usec) / 1e6;
-}
-
 static void begin_window(void)
 {
     run.phase = MEASURING;
     run.requests = run.bytes_in = run.bytes_out = run.connects = run.slowest = 0;
     memset(latencies, 0, sizeof latencies);
-    run.own_cpu = own_cpu();
+    self.before = read_cpu(&self);
     for (unsigned i = 0; i < watched_count; i++)
         watched[i].before = read_cpu(&watched[i]);
     run.window_started = now_ns();
@@ -228,7 +220,15 @@ static void end_window(void)
     run.window_ended = now_ns();
     for (unsigned i = 0; i < watched_count; i++)
         watched[i].after = read_cpu(&watched[i]);
-    run.own_cpu = own_cpu() - run.own_cpu;
+    self.after = read_cpu(&self);
+}
+
+static void print_process(const struct watched *process)
+{
+    printf("{\"pid\": %d, \"cpu_ns\": %lu, \"user_ticks\": %lu, \"system_ticks\": %lu, \"wait_ns\": %lu}",
+           (int)process->pid, process->after.cpu_ns - process->before.cpu_ns,
+           process->after.user_ticks - process->before.user_ticks,
+           process->after.system_ticks - process->before.system_ticks, process->after.wait_ns - process->before.wait_ns);
 }
 
 static void print_json_string(const char *text)
@@ -258,15 +258,13 @@ static void print_figures(void)
     print_json_string(run.first_error);
     printf(", \"latency_us\": {\"p50\": %.2f, \"p90\": %.2f, \"p99\": %.2f, \"max\": %.2f}, ", latency_percentile(0.5),
            latency_percentile(0.9), latency_percentile(0.99), (double)run.slowest / 1000);
-    printf("\"connects\": %lu, \"bytes_in\": %lu, \"bytes_out\": %lu, \"client_cpu_seconds\": %.6f, \"processes\": [",
-           run.connects, run.bytes_in, run.bytes_out, run.own_cpu);
+    printf("\"connects\": %lu, \"bytes_in\": %lu, \"bytes_out\": %lu, \"client\": ", run.connects, run.bytes_in,
+           run.bytes_out);
+    print_process(&self);
+    printf(", \"processes\": [");
     for (unsigned i = 0; i < watched_count; i++) {
-        const struct watched *process = &watched[i];
-        printf("%s{\"pid\": %d, \"cpu_ns\": %lu, \"user_ticks\": %lu, \"system_ticks\": %lu, \"wait_ns\": %lu}",
-               i ? ", " : "", (int)process->pid, process->after.cpu_ns - process->before.cpu_ns,
-               process->after.user_ticks - process->before.user_ticks,
-               process->after.system_ticks - process->before.system_ticks,
-               process->after.wait_ns - process->before.wait_ns);
+        fputs(i ? ", " : "", stdout);
+        print_process(&watched[i]);
     }
     puts("]}");
     fflush(stdout);
@@ -742,7 +740,10 @@ static void receive(struct connection *connection, uint64_t *now)
     if (length == 0) {
         if (connection->expecting == BODY_UNTIL_CLOSE) {
             count_answer(connection, *now);
-            go_on(connection, *now);
+            if (connection->outstanding)
+                fail(connection, CLOSED_ERROR, "the server closed before every pipelined answer");
+            else
+                go_on(connection, *now);
         } else if (connection->outstanding == 0) {
             fail(connection, CLOSED_ERROR, "the server closed an idle connection");
         } else {
@@ -999,6 +1000,7 @@ int main(int count, char **values)
 {
     read_options(count, values);
     lay_out_batch();
+    self = (struct watched){.pid = getpid(), .clock = CLOCK_PROCESS_CPUTIME_ID};
     struct rlimit files;
     getrlimit(RLIMIT_NOFILE, &files);
     files.rlim_cur = files.rlim_max;
