@@ -7,6 +7,7 @@ process group that is ended.
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -35,12 +36,13 @@ class ServerError(Exception):
 class Server:
     """A server's command line.
 
-    `arguments` takes the scenario and gives what follows `python -m module`, or the whole command where `module`
-    is None. `announces`: it logs `running on http://ADDRESS:PORT`; the others are asked for through /proc.
+    `arguments` takes the scenario and gives what follows the interpreter, or the whole command where `package` is
+    None; in it "{port}" becomes a port that is free, for servers that cannot choose one. `announces`: it logs
+    `running on http://ADDRESS:PORT`; where the others listen is asked for through /proc.
     """
 
     name: str
-    module: str | None
+    package: str | None
     arguments: Callable[[Scenario], list[str] | None]
     announces: bool = False
     extra: tuple[str, ...] = ()
@@ -50,29 +52,28 @@ class Server:
         arguments = self.arguments(scenario)
         if arguments is None:
             return None
-        start = [sys.executable, "-m", self.module] if self.module else []
+        start = [sys.executable] if self.package else []
         return [*start, *arguments, *self.extra]
 
     def version(self) -> str | None:
         """The installed version; None where the server is not installed."""
-        if self.module is None:
+        if self.package is None:
             return "own"
-        package = self.module.split(".")[0]
-        if util.find_spec(package) is None:
+        if util.find_spec(self.package) is None:
             return None
         try:
-            return metadata.version(package)
+            return metadata.version(self.package)
         except metadata.PackageNotFoundError:
             return "in place"
 
 
-def _uvicorn_like(scenario: Scenario) -> list[str]:
+def _fastserve(scenario: Scenario, module: str = "fastserve") -> list[str]:
     log = [] if scenario.access_log else ["--no-access-log"]
-    return [scenario.app, "--port", "0", "--timeout-keep-alive", KEEP_ALIVE, *log]
+    return ["-m", module, scenario.app, "--port", "0", "--timeout-keep-alive", KEEP_ALIVE, *log]
 
 
 def _uvicorn(scenario: Scenario) -> list[str]:
-    return [*_uvicorn_like(scenario), "--loop", "uvloop", "--http", "httptools"]
+    return [*_fastserve(scenario, "uvicorn"), "--loop", "uvloop", "--http", "httptools"]
 
 
 def _baseline(scenario: Scenario) -> list[str] | None:
@@ -81,25 +82,32 @@ def _baseline(scenario: Scenario) -> list[str] | None:
 
 def _granian(scenario: Scenario) -> list[str]:
     log = ["--access-log"] if scenario.access_log else ["--no-access-log"]
-    return ["--interface", "asgi", "--port", "0", "--loop", "uvloop", *log, scenario.app]
+    return ["-m", "granian", "--interface", "asgi", "--port", "0", "--loop", "uvloop", *log, scenario.app]
 
 
 def _gunicorn(scenario: Scenario) -> list[str]:
     log = ["--access-logfile", "-"] if scenario.access_log else []
-    return ["--worker-class", "asgi", "--bind", "127.0.0.1:0", "--keep-alive", KEEP_ALIVE, *log, scenario.app]
+    start = ["-m", "gunicorn", "--worker-class", "asgi"]
+    return [*start, "--bind", "127.0.0.1:0", "--keep-alive", KEEP_ALIVE, *log, scenario.app]
 
 
 def _hypercorn(scenario: Scenario) -> list[str]:
     log = ["--access-logfile", "-"] if scenario.access_log else []
-    return ["--worker-class", "uvloop", "--bind", "127.0.0.1:0", "--keep-alive", KEEP_ALIVE, *log, scenario.app]
+    start = ["-m", "hypercorn", "--worker-class", "uvloop"]
+    return [*start, "--bind", "127.0.0.1:0", "--keep-alive", KEEP_ALIVE, *log, scenario.app]
 
 
 def _socketify(scenario: Scenario) -> list[str] | None:
-    return None if scenario.access_log else [scenario.app, "--port", "0", "--workers", "1"]
+    if scenario.access_log:
+        return None
+    return ["-m", "socketify", scenario.app, "--port", "{port}", "--workers", "1", "--lifespan", "off"]
 
 
 def _fastpysgi(scenario: Scenario) -> list[str] | None:
-    return None if scenario.access_log else ["--host", "127.0.0.1", "--port", "0", scenario.app]
+    if scenario.access_log:
+        return None
+    start = ["-c", "import fastpysgi; fastpysgi.run_from_cli()"]
+    return [*start, "--host", "127.0.0.1", "--port", "{port}", scenario.app]
 
 
 FASTSERVE, UVICORN, C_LOOP = "fastserve", "uvicorn", "c"
@@ -107,7 +115,7 @@ FASTSERVE, UVICORN, C_LOOP = "fastserve", "uvicorn", "c"
 SERVERS: dict[str, Server] = {
     server.name: server
     for server in (
-        Server(FASTSERVE, "fastserve", _uvicorn_like, announces=True),
+        Server(FASTSERVE, "fastserve", _fastserve, announces=True),
         Server(UVICORN, "uvicorn", _uvicorn, announces=True),
         Server(C_LOOP, None, _baseline, announces=True),
         Server("granian", "granian", _granian),
@@ -150,6 +158,13 @@ def listening_port(pids: list[int]) -> int | None:
                     if port is not None:
                         return port
     return None
+
+
+def free_port() -> int:
+    """A port that nobody has at the moment."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
 
 
 @dataclass(frozen=True)
@@ -217,6 +232,8 @@ def running(server: Server, scenario: Scenario, core: int | None) -> Iterator[Ru
     command = server.command(scenario)
     if command is None:
         raise ServerError(f"{server.name} has nothing comparable to {scenario.name}")
+    if "{port}" in command:
+        command[command.index("{port}")] = str(free_port())
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     with tempfile.TemporaryDirectory(prefix="fastserve-load-") as folder:
         log = Path(folder) / "server.log"
