@@ -9,9 +9,62 @@
 from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 
 
-cdef enum Reason:
-    # Each has its own status and text: reason_status(), reason_text().
-    REASON_NONE = 0
+cdef extern from "_reasons.h" nogil:
+    # Each has its own status and text: reason_status(), reason_text(). The table is _reasons.h.
+    cdef enum Reason:
+        REASON_NONE
+        REASON_TLS_HANDSHAKE
+        REASON_HTTP2_PREFACE
+        REASON_EMPTY_LINES
+        REASON_BAD_METHOD
+        REASON_MISSING_TARGET
+        REASON_BAD_TARGET_BYTE
+        REASON_BAD_TARGET
+        REASON_BAD_ASTERISK
+        REASON_BAD_SCHEME
+        REASON_BAD_AUTHORITY
+        REASON_HTTP09
+        REASON_BAD_VERSION
+        REASON_UNSUPPORTED_VERSION
+        REASON_REQUEST_LINE_TOO_LONG
+        REASON_BARE_LF
+        REASON_BARE_CR
+        REASON_LEADING_SPACE
+        REASON_OBS_FOLD
+        REASON_EMPTY_NAME
+        REASON_SPACE_BEFORE_COLON
+        REASON_MISSING_COLON
+        REASON_BAD_NAME_BYTE
+        REASON_BAD_VALUE_BYTE
+        REASON_TOO_MANY_FIELDS
+        REASON_HEAD_TOO_LARGE
+        REASON_MISSING_HOST
+        REASON_DUPLICATE_HOST
+        REASON_BAD_HOST
+        REASON_BAD_CONTENT_LENGTH
+        REASON_CONTENT_LENGTH_OVERFLOW
+        REASON_REPEATED_CONTENT_LENGTH
+        REASON_CONFLICTING_CONTENT_LENGTH
+        REASON_LENGTH_AND_ENCODING
+        REASON_ENCODING_IN_HTTP10
+        REASON_BAD_TRANSFER_ENCODING
+        REASON_CHUNKED_NOT_LAST
+        REASON_DUPLICATE_CHUNKED
+        REASON_UNKNOWN_CODING
+        REASON_BAD_CHUNK_SIZE
+        REASON_CHUNK_SIZE_OVERFLOW
+        REASON_BAD_CHUNK_EXTENSION
+        REASON_CHUNK_EXTENSIONS_TOO_LARGE
+        REASON_CHUNK_BARE_LF
+        REASON_CHUNK_BARE_CR
+        REASON_MISSING_CHUNK_END
+        REASON_TOO_MUCH_FRAMING
+        REASON_TRAILER_BARE_LF
+        REASON_TRAILER_BARE_CR
+        REASON_BAD_TRAILER
+        REASON_TOO_MANY_TRAILERS
+        REASON_TRAILERS_TOO_LARGE
+        REASON_COUNT
 
 
 cdef struct Span:
@@ -58,6 +111,7 @@ cdef struct RequestHead:
     uint32_t position
     uint32_t mark
     uint32_t seen
+    Span name                   # of the field being read
 
 
 cdef struct ChunkLimits:

@@ -1,0 +1,115 @@
+# One request and its response (RFC 9110 section 3.9), and the two interfaces that meet at it:
+#
+#   Handler     what a gateway is: it is handed each new exchange
+#   Responder   what a gateway keeps for one running exchange: the protocol tells it what happens on the wire
+#
+# The protocol derives from Exchange and overrides how bytes are emitted; the gateway reads the request, takes the body
+# and calls start / body / trailers. Only `cdef` overrides count: a Python subclass cannot override them, so handlers
+# written in Python go through PythonHandler.
+
+cdef enum:
+    BODY_HIGH_WATER = 65536         # bytes of request body queued: at more the protocol stops reading
+    BODY_LOW_WATER = 16384          # at this or less it reads again
+    OUTPUT_HIGH_WATER = 65536       # bytes of response not yet taken by the kernel: at more the application waits
+
+
+cdef enum ResponsePhase:
+    RESPONSE_EXPECTED               # nothing from the application yet
+    RESPONSE_STARTED                # status and fields are known and validated; nothing is on the wire
+    RESPONSE_BODY                   # the head has gone out, body bytes may follow
+    RESPONSE_TRAILERS               # the body is complete, the application announced trailers
+    RESPONSE_COMPLETE
+
+
+cdef class Endpoint:
+    # The facts of one connection that its exchanges share.
+    cdef readonly object client     # (host: str, port: int), or None for a Unix socket
+    cdef readonly object server     # (host: str, port: int), or (path: str, None)
+    cdef readonly str scheme        # "http" or "https"
+    cdef object cache               # the gateway's own, for what it derives from the above; None at first
+
+
+cdef class Responder:
+    # All of these are called by the protocol, outside of any step of the application, and must not raise for reasons
+    # of the application's.
+    cdef int body_arrived(self) except -1       # the body queue has more, or the request is complete
+    cdef int disconnected(self) except -1       # the client will not send or read any more; exchange.disconnected is set
+    cdef int drained(self) except -1            # exchange.writable() has become true again
+    cdef int cancel(self) except -1             # stop the application (deadline, end of the server)
+
+
+cdef class Handler:
+    # Begin to answer. The request's head is complete; the body may not be. The response may be complete on return.
+    cdef int handle(self, Exchange exchange) except -1
+
+
+cdef class Exchange:
+    # Request: set before handle(), never changed after.
+    cdef readonly str method
+    cdef readonly bytes target          # as on the wire
+    cdef readonly bytes raw_path        # the path of the target, still percent-encoded, without query
+    cdef readonly bytes query           # without the "?"
+    cdef readonly list fields           # of (name, value): bytes, names in lower case
+    cdef readonly int minor             # HTTP/1.minor
+    cdef readonly Endpoint endpoint
+    cdef readonly bint accepts_trailers # the client sent TE: trailers
+    # Request body.
+    cdef bytes _first                   # the oldest queued piece, or None
+    cdef list _rest                     # those behind it, or None
+    cdef Py_ssize_t queued              # bytes in the queue
+    cdef readonly bint request_complete # every body byte has been queued
+    cdef readonly bint disconnected     # the client went away, or the request was cut short
+    cdef readonly bint detached         # nothing sent can reach the client any more
+    # Response.
+    cdef readonly int status            # 0 until start()
+    cdef ResponsePhase phase
+    cdef bint committed                 # some byte of the final response has been handed to the transport
+    cdef readonly bint application_done # finished() was called
+    cdef Responder responder            # None before handle() sets it and after finished()
+    # The list of running exchanges this one is linked into; see ExchangeList. Borrowed references.
+    cdef ExchangeList _list
+    cdef void* _previous
+    cdef void* _next
+    cdef double started                 # seconds on the worker's clock when the head was complete
+
+    # --- called by the protocol
+    cdef int feed(self, const char* data, Py_ssize_t size) except -1
+    cdef int end_of_request(self) except -1
+
+    # --- called by the gateway: the request
+    # Everything queued so far as one bytes object (b"" when there is nothing). Reading may go on.
+    cdef bytes take(self)
+    # The application waits for body bytes: the moment to send 100 Continue.
+    cdef int want_body(self) except -1
+
+    # --- called by the gateway: the response. Each raises RuntimeError for what the application did wrong, and
+    # --- changes nothing then. After the client went away they return 0 and do nothing.
+    cdef int start(self, int status, object fields, bint trailers) except -1
+    cdef int body(self, object data, bint more) except -1
+    cdef int trailers(self, object fields, bint more) except -1
+    cdef int inform(self, int status, object fields) except -1
+    cdef bint writable(self) noexcept
+    # Hand what is corked to the transport.
+    cdef int flush(self) except -1
+    # The application failed: 500 while nothing is on the wire, else the connection is closed.
+    cdef int fail(self) except -1
+    # A step of the application is over: flush, and go on with the connection's next request if this one is complete.
+    cdef int stepped(self) except -1
+    # The application has ended and will not touch the exchange again.
+    cdef int finished(self) except -1
+
+
+cdef class ExchangeList:
+    # The exchanges whose application is still running, in no order. Links are borrowed: an exchange unlinks itself in
+    # finished(), and its responder keeps it alive until then.
+    cdef void* _first
+    cdef readonly Py_ssize_t size
+
+    cdef void link(self, Exchange exchange) noexcept
+    cdef void unlink(self, Exchange exchange) noexcept
+    cdef list snapshot(self)
+
+
+cdef class AccessLog:
+    # One line per response, when its head goes out.
+    cdef int record(self, Exchange exchange) except -1

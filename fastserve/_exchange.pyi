@@ -1,0 +1,55 @@
+from collections.abc import Callable
+
+class Endpoint:
+    client: tuple[str, int] | None
+    server: tuple[str, int | None] | None
+    scheme: str
+    def __init__(
+        self, client: tuple[str, int] | None, server: tuple[str, int | None] | None, scheme: str = "http"
+    ) -> None: ...
+
+class Responder: ...
+class Handler: ...
+
+class Exchange:
+    method: str
+    target: bytes
+    raw_path: bytes
+    query: bytes
+    fields: list[tuple[bytes, bytes]]
+    minor: int
+    endpoint: Endpoint
+    accepts_trailers: bool
+    request_complete: bool
+    disconnected: bool
+    detached: bool
+    status: int
+    application_done: bool
+    @property
+    def http_version(self) -> str: ...
+
+class ExchangeList:
+    size: int
+
+class AccessLog: ...
+
+class PythonExchange(Responder):
+    on_body: Callable[[], object] | None
+    on_disconnect: Callable[[], object] | None
+    on_writable: Callable[[], object] | None
+    on_cancel: Callable[[], object] | None
+    @property
+    def request(self) -> Exchange: ...
+    @property
+    def complete(self) -> bool: ...
+    @property
+    def writable(self) -> bool: ...
+    def read(self) -> bytes: ...
+    def start(self, status: int, fields: list[tuple[bytes, bytes]], *, trailers: bool = False) -> None: ...
+    def body(self, data: bytes, *, more: bool = False) -> None: ...
+    def trailers(self, fields: list[tuple[bytes, bytes]], *, more: bool = False) -> None: ...
+    def inform(self, status: int, fields: list[tuple[bytes, bytes]]) -> None: ...
+    def fail(self) -> None: ...
+
+class PythonHandler(Handler):
+    def __init__(self, function: Callable[[PythonExchange], object]) -> None: ...

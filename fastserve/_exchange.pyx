@@ -1,0 +1,288 @@
+"""One request and its response, and the interfaces on both sides of it.
+
+The body queue lives here because every protocol needs the same one: pieces are queued as they arrive, taken all at
+once, and reading pauses between the two water marks. What is particular to a protocol (emitting bytes, pausing the
+connection) are virtual methods that the protocol's subclass fills in.
+"""
+
+from cpython.bytes cimport PyBytes_FromStringAndSize, PyBytes_GET_SIZE
+from cpython.ref cimport PyObject
+
+from fastserve._live cimport COUNTING, LIVE_EXCHANGE, LIVE_RESPONDER, count_live
+
+cdef bytes EMPTY = b""
+
+
+cdef class Endpoint:
+    """Who is at the two ends of a connection.
+
+    client: (host, port) of the peer, or None on a Unix socket. server: (host, port) of this end, or (path, None).
+    scheme: "http" or "https".
+    """
+
+    def __init__(self, client: tuple[str, int] | None, server: tuple[str, int | None] | None, scheme: str = "http"):
+        self.client = client
+        self.server = server
+        self.scheme = scheme
+
+
+cdef class Responder:
+    """The gateway's side of a running exchange; every method does nothing here."""
+
+    def __cinit__(self):
+        if COUNTING:
+            count_live(LIVE_RESPONDER, 1)
+
+    def __dealloc__(self):
+        if COUNTING:
+            count_live(LIVE_RESPONDER, -1)
+
+    cdef int body_arrived(self) except -1:
+        return 0
+
+    cdef int disconnected(self) except -1:
+        return 0
+
+    cdef int drained(self) except -1:
+        return 0
+
+    cdef int cancel(self) except -1:
+        return 0
+
+
+cdef class Handler:
+    """What answers exchanges. Derive in Cython; from Python use PythonHandler."""
+
+    cdef int handle(self, Exchange exchange) except -1:
+        raise NotImplementedError
+
+
+cdef class Exchange:
+    """A request and its response. Attributes describe the request; protocols and gateways do the rest."""
+
+    def __cinit__(self):
+        self.fields = None
+        if COUNTING:
+            count_live(LIVE_EXCHANGE, 1)
+
+    def __dealloc__(self):
+        if COUNTING:
+            count_live(LIVE_EXCHANGE, -1)
+
+    cdef int feed(self, const char* data, Py_ssize_t size) except -1:
+        cdef bytes piece = PyBytes_FromStringAndSize(data, size)
+        if self._first is None:
+            self._first = piece
+        elif self._rest is None:
+            self._rest = [piece]
+        else:
+            self._rest.append(piece)
+        self.queued += size
+        return 0
+
+    cdef int end_of_request(self) except -1:
+        self.request_complete = True
+        return 0
+
+    cdef bytes take(self):
+        cdef bytes piece = self._first
+        if piece is None:
+            return EMPTY
+        if self._rest is not None:
+            self._rest.insert(0, piece)
+            piece = EMPTY.join(self._rest)
+            self._rest = None
+        self._first = None
+        self.queued = 0
+        return piece
+
+    cdef int want_body(self) except -1:
+        return 0
+
+    cdef int start(self, int status, object fields, bint trailers) except -1:
+        raise NotImplementedError
+
+    cdef int body(self, object data, bint more) except -1:
+        raise NotImplementedError
+
+    cdef int trailers(self, object fields, bint more) except -1:
+        raise NotImplementedError
+
+    cdef int inform(self, int status, object fields) except -1:
+        raise NotImplementedError
+
+    cdef bint writable(self) noexcept:
+        return True
+
+    cdef int flush(self) except -1:
+        return 0
+
+    cdef int fail(self) except -1:
+        raise NotImplementedError
+
+    cdef int stepped(self) except -1:
+        return 0
+
+    cdef int finished(self) except -1:
+        self.application_done = True
+        self.responder = None
+        if self._list is not None:
+            self._list.unlink(self)
+        return 0
+
+    @property
+    def http_version(self) -> str:
+        """"1.0" or "1.1"."""
+        return "1.1" if self.minor else "1.0"
+
+
+cdef class ExchangeList:
+    """The exchanges whose application is still running."""
+
+    cdef void link(self, Exchange exchange) noexcept:
+        exchange._list = self
+        exchange._previous = NULL
+        exchange._next = self._first
+        if self._first is not NULL:
+            (<Exchange> self._first)._previous = <void*> exchange
+        self._first = <void*> exchange
+        self.size += 1
+
+    cdef void unlink(self, Exchange exchange) noexcept:
+        if exchange._previous is NULL:
+            self._first = exchange._next
+        else:
+            (<Exchange> exchange._previous)._next = exchange._next
+        if exchange._next is not NULL:
+            (<Exchange> exchange._next)._previous = exchange._previous
+        exchange._previous = exchange._next = NULL
+        exchange._list = None
+        self.size -= 1
+
+    cdef list snapshot(self):
+        cdef list exchanges = []
+        cdef void* current = self._first
+        while current is not NULL:
+            exchanges.append(<Exchange> current)
+            current = (<Exchange> current)._next
+        return exchanges
+
+
+cdef class AccessLog:
+    """Where finished responses are noted; this one notes nothing."""
+
+    cdef int record(self, Exchange exchange) except -1:
+        return 0
+
+
+cdef class PythonExchange(Responder):
+    """An exchange as a handler written in Python sees it.
+
+    The request: `method`, `target`, `raw_path`, `query`, `fields`, `http_version`, `endpoint`. Events: assign callables
+    without parameters to `on_body` (body bytes or the end of the request arrived), `on_disconnect`, `on_writable` and
+    `on_cancel`; each is called at most once per event and its exceptions end the exchange as a failure.
+    """
+
+    cdef Exchange _exchange
+    cdef public object on_body
+    cdef public object on_disconnect
+    cdef public object on_writable
+    cdef public object on_cancel
+
+    @property
+    def request(self) -> Exchange:
+        """The exchange itself: the request's attributes."""
+        return self._exchange
+
+    @property
+    def complete(self) -> bool:
+        """Whether the whole request body has arrived (it may still wait to be read)."""
+        return self._exchange.request_complete
+
+    @property
+    def writable(self) -> bool:
+        """Whether the client keeps up; False asks the handler to wait for `on_writable`."""
+        return self._exchange.writable()
+
+    def read(self) -> bytes:
+        """Return the body bytes that have arrived since the last call, b"" if none; sends 100 Continue when due."""
+        if not self._exchange.request_complete:
+            self._exchange.want_body()
+        return self._exchange.take()
+
+    def start(self, status: int, fields: list[tuple[bytes, bytes]], *, trailers: bool = False) -> None:
+        """Set status and fields of the response. Raises RuntimeError for invalid ones or when already started."""
+        self._exchange.start(status, fields, trailers)
+
+    def body(self, data: bytes, *, more: bool = False) -> None:
+        """Send body bytes; the last call has more=False. Raises RuntimeError against content-length or order."""
+        self._exchange.body(data, more)
+        self._after()
+
+    def trailers(self, fields: list[tuple[bytes, bytes]], *, more: bool = False) -> None:
+        """Send trailer fields, after start(trailers=True) and the last body()."""
+        self._exchange.trailers(fields, more)
+        self._after()
+
+    def inform(self, status: int, fields: list[tuple[bytes, bytes]]) -> None:
+        """Send an interim (1xx) response, such as 103 Early Hints."""
+        self._exchange.inform(status, fields)
+
+    def fail(self) -> None:
+        """Give up: 500 if nothing was sent, else the connection is closed."""
+        self._exchange.fail()
+        self._exchange.finished()
+
+    cdef int _after(self) except -1:
+        self._exchange.flush()
+        if self._exchange.phase == RESPONSE_COMPLETE and not self._exchange.application_done:
+            self._exchange.finished()
+        return 0
+
+    cdef int _notify(self, object callback) except -1:
+        if callback is None:
+            return 0
+        try:
+            callback()
+        except Exception:
+            if not self._exchange.application_done:
+                self._exchange.fail()
+                self._exchange.finished()
+            raise
+        finally:
+            self._exchange.stepped()
+        return 0
+
+    cdef int body_arrived(self) except -1:
+        return self._notify(self.on_body)
+
+    cdef int disconnected(self) except -1:
+        return self._notify(self.on_disconnect)
+
+    cdef int drained(self) except -1:
+        return self._notify(self.on_writable)
+
+    cdef int cancel(self) except -1:
+        return self._notify(self.on_cancel)
+
+
+cdef class PythonHandler(Handler):
+    """Adapts a Python callable to Handler: it is called with a PythonExchange for every request."""
+
+    cdef object _function
+
+    def __init__(self, function):
+        self._function = function
+
+    cdef int handle(self, Exchange exchange) except -1:
+        cdef PythonExchange view = PythonExchange.__new__(PythonExchange)
+        view._exchange = exchange
+        exchange.responder = view
+        try:
+            self._function(view)
+        except Exception:
+            if not exchange.application_done:
+                exchange.fail()
+                exchange.finished()
+            raise
+        return 0

@@ -1,0 +1,14 @@
+# The memory of a request head: who owns the array of field spans.
+
+from libc.stdint cimport uint32_t
+
+from fastserve._parser cimport RequestHead
+
+
+cdef class HeadMemory:
+    cdef RequestHead head
+    cdef readonly uint32_t capacity     # elements of head.fields
+
+    # Takes over another's head, finished or half read, and its fields; limits too. -1 when it has more fields than
+    # there is room for: nothing has changed then.
+    cdef int copy_from(self, HeadMemory other) noexcept

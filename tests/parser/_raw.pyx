@@ -1,0 +1,163 @@
+# The parsers as C callers see them, reached from tests: raw pointers, chosen sizes, memory that ends at a guard page.
+#
+# Every input is copied so that its last byte is the last of a readable page and the next page is PROT_NONE (or, with
+# front=True, so that its first byte is the first of a page and the page before is PROT_NONE): a read outside the input
+# is a crash, not a wrong answer. The input also moves with every call, as it may.
+
+from libc.stdint cimport uint8_t, uint32_t
+from libc.string cimport memcpy, memset
+from posix.mman cimport MAP_ANONYMOUS, MAP_FAILED, MAP_PRIVATE, PROT_NONE, PROT_READ, PROT_WRITE, mmap, mprotect, munmap
+
+from fastserve._fields cimport build_fields, method_name
+from fastserve._head cimport HeadMemory
+from fastserve._parser cimport (
+    HEAD_CHUNKED,
+    HEAD_EXPECT_CONTINUE,
+    HEAD_KEEP_ALIVE,
+    HEAD_TE_TRAILERS,
+    HEAD_UPGRADE,
+    ChunkedBody,
+    Reason,
+    Span,
+    parse_chunked,
+    parse_head,
+    reason_status,
+    reason_text,
+    reset_chunked,
+    reset_head,
+)
+from fastserve._parser import rejection_reasons
+
+cdef enum:
+    PAGE = 4096
+    ROOM = 64 * PAGE
+
+
+cdef class Guarded:
+    """A readable region between two pages that nobody may touch."""
+
+    cdef uint8_t* region
+
+    def __cinit__(self):
+        cdef void* address = mmap(NULL, ROOM + 2 * PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0)
+        if address == MAP_FAILED:
+            raise MemoryError
+        self.region = <uint8_t*>address
+        if mprotect(self.region, PAGE, PROT_NONE) or mprotect(self.region + PAGE + ROOM, PAGE, PROT_NONE):
+            raise OSError("mprotect")
+
+    def __dealloc__(self):
+        if self.region is not NULL:
+            munmap(self.region, ROOM + 2 * PAGE)
+
+    cdef const char* put(self, bytes data, bint front) except NULL:
+        cdef Py_ssize_t size = len(data)
+        cdef uint8_t* start = self.region + PAGE
+        if size > ROOM:
+            raise ValueError("too long for the guarded region")
+        if not front:
+            start += ROOM - size
+        memcpy(start, <const char*>data, size)
+        return <const char*>start
+
+    cdef int forget(self, Py_ssize_t size, bint front) noexcept:
+        memset(self.region + PAGE + (0 if front else ROOM - size), 0xA5, size)
+        return 0
+
+
+cdef Guarded guarded = Guarded()
+
+
+def reason_of(number: int) -> str:
+    return list(rejection_reasons())[number - 1]
+
+
+cdef class RawHead:
+    """parse_head() with a memory of its own; `fields` and the limits as for HeadMemory."""
+
+    cdef HeadMemory memory
+    cdef bytes seen
+
+    def __init__(self, fields=100, request_line=8192, head=65536):
+        self.memory = HeadMemory(fields, limit_request_line=request_line, limit_request_head=head)
+
+    def parse(self, bytes data, bint front=False) -> int:
+        """One call over `data`, all bytes of the head so far; its result."""
+        cdef const char* start = (<Guarded>guarded).put(data, front)
+        cdef Py_ssize_t result
+        result = parse_head(&self.memory.head, start, len(data))
+        guarded.forget(len(data), front)
+        self.seen = data
+        return result
+
+    def reset(self):
+        reset_head(&self.memory.head)
+
+    def moved(self, fields=None) -> RawHead:
+        """A copy in other memory; this one is spoiled. None when there is not enough room."""
+        cdef RawHead other = RawHead(self.memory.capacity if fields is None else fields)
+        if other.memory.copy_from(self.memory) < 0:
+            return None
+        memset(self.memory.head.fields, 0xA5, self.memory.capacity * 20)
+        reset_head(&self.memory.head)
+        return other
+
+    @property
+    def position(self) -> int:
+        return self.memory.head.position
+
+    def accepted(self) -> dict:
+        """What the head says, after a positive result."""
+        cdef const char* data = self.seen
+        head = self.memory.head
+        flags = head.flags
+        return {
+            "method": method_name(data + head.method.start, head.method.size),
+            "target": self.seen[head.target.start:head.target.start + head.target.size],
+            "minor": head.minor,
+            "keep_alive": bool(flags & HEAD_KEEP_ALIVE),
+            "chunked": bool(flags & HEAD_CHUNKED),
+            "expect_continue": bool(flags & HEAD_EXPECT_CONTINUE),
+            "upgrade": bool(flags & HEAD_UPGRADE),
+            "te_trailers": bool(flags & HEAD_TE_TRAILERS),
+            "content_length": None if head.content_length < 0 else head.content_length,
+            "fields": build_fields(&self.memory.head, data),
+        }
+
+    def known(self) -> list:
+        """The number of each field's name in the table of well-known names, 0 for others."""
+        return [self.memory.head.fields[i].known for i in range(self.memory.head.field_count)]
+
+    def rejected(self) -> tuple:
+        """(status, reason, offset), after -1."""
+        cdef Reason reason = self.memory.head.reason
+        assert reason_text(reason)
+        return reason_status(reason), reason_of(reason), self.memory.head.error_offset
+
+
+cdef class RawChunked:
+    """parse_chunked() with its limits."""
+
+    cdef ChunkedBody body
+
+    def __init__(self, extensions=4096, trailers=8192, trailer_fields=100):
+        self.body.limits.extensions = extensions
+        self.body.limits.trailers = trailers
+        self.body.limits.trailer_fields = trailer_fields
+        reset_chunked(&self.body)
+
+    def parse(self, bytes data, bint front=False) -> tuple:
+        """One call: (result, the piece of body data)."""
+        cdef const char* start = (<Guarded>guarded).put(data, front)
+        cdef Py_ssize_t result
+        cdef Span piece
+        result = parse_chunked(&self.body, start, len(data), &piece)
+        guarded.forget(len(data), front)
+        return result, data[piece.start:piece.start + piece.size]
+
+    @property
+    def done(self) -> bool:
+        return bool(self.body.done)
+
+    def rejected(self) -> tuple:
+        return reason_status(self.body.reason), reason_of(self.body.reason), self.body.error_offset
