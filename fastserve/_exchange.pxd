@@ -7,9 +7,6 @@
 # and calls start / body / trailers. Only `cdef` overrides count: a Python subclass cannot override them, so handlers
 # written in Python go through PythonHandler.
 
-from libc.stdint cimport int64_t
-
-
 cdef enum:
     BODY_HIGH_WATER = 65536         # bytes of request body queued: at more the protocol stops reading
     BODY_LOW_WATER = 16384          # at this or less it reads again
@@ -62,6 +59,7 @@ cdef class Exchange:
     cdef Py_ssize_t queued              # bytes in the queue
     cdef readonly bint request_complete # every body byte has been queued
     cdef readonly bint disconnected     # the client went away, or the request was cut short
+    cdef readonly bint detached         # nothing sent can reach the client any more
     # Response.
     cdef readonly int status            # 0 until start()
     cdef ResponsePhase phase
@@ -113,5 +111,5 @@ cdef class ExchangeList:
 
 
 cdef class AccessLog:
-    # One line per response. `size` is the number of body bytes sent.
-    cdef int record(self, Exchange exchange, double duration, int64_t size) except -1
+    # One line per response, when its head goes out.
+    cdef int record(self, Exchange exchange) except -1

@@ -22,6 +22,7 @@ class Exchange:
     accepts_trailers: bool
     request_complete: bool
     disconnected: bool
+    detached: bool
     status: int
     application_done: bool
     @property

@@ -171,7 +171,7 @@ cdef class ExchangeList:
 cdef class AccessLog:
     """Where finished responses are noted; this one notes nothing."""
 
-    cdef int record(self, Exchange exchange, double duration, int64_t size) except -1:
+    cdef int record(self, Exchange exchange) except -1:
         return 0
 
 

@@ -1,0 +1,131 @@
+"""The entrances: `fastserve.run`, and the command line, which is derived from the option table."""
+
+import platform
+import sys
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from fastserve._version import __version__
+from fastserve.config import LOGGING_CONFIG, STARTUP_FAILURE
+from fastserve.options import OPTIONS, Flag, Group, Option
+from fastserve.server.config import Config
+from fastserve.server.server import Server
+
+
+def run(app: Any, *, app_dir: str | None = None, **options: Any) -> None:
+    """Serve `app` (an import string or the application) until the process is told to stop.
+
+    `options` are those of `Config`. `app_dir` is put in front of `sys.path`. Exits with code 3 where serving could
+    not start; raises TypeError and ValueError for options that make no sense.
+    """
+    if app_dir is not None:
+        sys.path.insert(0, app_dir)
+    _run(Config(app, **options))
+
+
+def _run(config: Config) -> None:
+    # Imported here, where no loop runs yet: an application may use asyncio.run while it is imported.
+    config.load_app()
+    server = Server(config)
+    interrupted = False
+    try:
+        server.run()
+    except KeyboardInterrupt:
+        interrupted = True
+    if not server.started and not interrupted:
+        sys.exit(STARTUP_FAILURE)
+
+
+if TYPE_CHECKING:
+    # Generic for type checkers since click 8.2, plain at run time in the releases before.
+    _ParamType = click.ParamType[Any]
+else:
+    _ParamType = click.ParamType
+
+
+class _Type(_ParamType):
+    """A row's type, for click."""
+
+    def __init__(self, option: Option) -> None:
+        self.option = option
+        self.name = option.type.metavar.lower()
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        if not isinstance(value, str):
+            return value
+        try:
+            return self.option.parse(value)
+        except ValueError as error:
+            self.fail(f"{error}.", param, ctx)
+
+
+class _Command(click.Command):
+    """A command whose help shows the options under the headings of the table."""
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        headings: dict[Group, list[tuple[str, str]]] = {}
+        for parameter in self.get_params(ctx):
+            row = OPTIONS.get(parameter.name or "")
+            if row is not None and not row.name:
+                record: tuple[str, str] | None = (row.type.metavar, row.help)
+            else:
+                record = parameter.get_help_record(ctx)
+            if record is not None:
+                headings.setdefault(row.group if row is not None else "Other", []).append(record)
+        for heading, records in headings.items():
+            with formatter.section(heading):
+                formatter.write_dl(records)
+
+
+def _parameter(row: Option) -> click.Parameter:
+    if not row.name:
+        return click.Argument([row.param], envvar=row.env, type=_Type(row), metavar=row.type.metavar)
+    switch = row.name
+    if isinstance(row.type, Flag):
+        return click.Option(
+            [f"{switch}/{row.type.off}" if row.type.off else switch, row.param],
+            is_flag=True, default=row.default, envvar=row.env, help=row.help, hidden=row.hidden,
+            show_default=row.default is not None,
+        )  # fmt: skip
+    return click.Option(
+        [switch, row.param],
+        type=_Type(row), multiple=row.multiple, default=None if row.multiple else row.default, envvar=row.env,
+        help=row.help, metavar=row.type.metavar, hidden=row.hidden,
+        show_default=not row.multiple and row.default not in (None, ""),
+    )  # fmt: skip
+
+
+def _print_version(ctx: click.Context, param: click.Parameter, value: bool) -> None:
+    if value and not ctx.resilient_parsing:
+        python = f"{platform.python_implementation()} {platform.python_version()}"
+        click.echo(f"Running fastserve {__version__} with {python} on {platform.system()}")
+        ctx.exit()
+
+
+def _serve(app: str, app_dir: str, **values: Any) -> None:
+    sys.path.insert(0, app_dir)
+    if values["log_config"] is None:
+        values["log_config"] = LOGGING_CONFIG
+    try:
+        config = Config(app, **values)
+    except (ValueError, ImportError) as error:
+        raise click.UsageError(str(error)) from None
+    _run(config)
+
+
+def _command(callback: Callable[..., None]) -> click.Command:
+    version = click.Option(
+        ["--version"], is_flag=True, callback=_print_version, expose_value=False, is_eager=True,
+        help="Show the version and exit.",
+    )  # fmt: skip
+    return _Command(
+        "fastserve",
+        callback=callback,
+        params=[*map(_parameter, OPTIONS.values()), version],
+        help="Serve the ASGI application APP over HTTP. Each option is also read from FASTSERVE_<OPTION>.",
+    )
+
+
+main = _command(_serve)

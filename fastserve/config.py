@@ -1,0 +1,119 @@
+"""`Settings`: the checked value of every option, and the constants that come with them.
+
+A pure value: this module sits on the lowest floor, so that every floor may read it. What acts on the values (importing
+the application, configuring logs, binding sockets) is `fastserve.server.config.Config`, which extends `Settings` and is
+what the package exports. Each field's default, range and meaning is its row in `fastserve.options`; a test holds the
+two lists of names together.
+"""
+
+import os
+from configparser import RawConfigParser
+from dataclasses import KW_ONLY, dataclass, field
+from typing import IO, Any, Final
+
+from fastserve.options import LOG_LEVELS, OPTIONS
+
+__all__ = ["LOGGING_CONFIG", "LOG_LEVELS", "STARTUP_FAILURE", "LogConfig", "Settings"]
+
+STARTUP_FAILURE: Final = 3
+"""Exit code of a process that could not start serving."""
+
+LogConfig = dict[str, Any] | str | os.PathLike[str] | RawConfigParser | IO[Any] | None
+
+LOGGING_CONFIG: dict[str, Any] = {
+    "version": 1,
+    "disable_existing_loggers": False,
+    "formatters": {
+        "default": {
+            "()": "fastserve.server.logs.DefaultFormatter",
+            "fmt": "%(levelprefix)s %(message)s",
+            "use_colors": None,
+        },
+        "access": {
+            "()": "fastserve.server.logs.AccessFormatter",
+            "fmt": '%(levelprefix)s %(client_addr)s - "%(request_line)s" %(status_code)s',
+        },
+    },
+    "handlers": {
+        "default": {"formatter": "default", "class": "logging.StreamHandler", "stream": "ext://sys.stderr"},
+        "access": {"formatter": "access", "class": "logging.StreamHandler", "stream": "ext://sys.stdout"},
+    },
+    "loggers": {
+        "fastserve": {"handlers": ["default"], "level": "INFO", "propagate": False},
+        "fastserve.error": {"level": "INFO"},
+        "fastserve.access": {"handlers": ["access"], "level": "INFO", "propagate": False},
+    },
+}
+"""The default of `log_config`. Programs change it in place before they start a server, so it is never copied here."""
+
+
+def _default(param: str) -> Any:
+    return OPTIONS[param].default
+
+
+@dataclass(eq=False)
+class Settings:
+    """The options of one server, checked.
+
+    Takes the application (an import string or the object) and any option of the table by its parameter name. Raises
+    TypeError for a name that does not exist and ValueError, naming the parameter, for a value out of range.
+    """
+
+    app: Any
+    host: str | None = _default("host")
+    port: int = _default("port")
+    uds: str | None = _default("uds")
+    fd: int | None = _default("fd")
+    loop: str = _default("loop")
+    _: KW_ONLY
+    factory: bool = _default("factory")
+    interface: str = _default("interface")
+    lifespan: str = _default("lifespan")
+    root_path: str = _default("root_path")
+    uds_permissions: int | None = _default("uds_permissions")
+    backlog: int = _default("backlog")
+    task: str = _default("task")
+    reset_contextvars: bool = _default("reset_contextvars")
+    server_header: bool = _default("server_header")
+    date_header: bool = _default("date_header")
+    headers: list[tuple[str, str]] = field(default_factory=list)
+    log_level: str | int | None = _default("log_level")
+    log_config: LogConfig = field(default_factory=lambda: LOGGING_CONFIG, repr=False)
+    access_log: bool = _default("access_log")
+    use_colors: bool | None = _default("use_colors")
+    limit_concurrency: int | None = _default("limit_concurrency")
+    limit_max_requests: int | None = _default("limit_max_requests")
+    limit_max_requests_jitter: int = _default("limit_max_requests_jitter")
+    limit_request_line: int = _default("limit_request_line")
+    limit_request_head: int = _default("limit_request_head")
+    limit_request_fields: int = _default("limit_request_fields")
+    limit_request_body: int | None = _default("limit_request_body")
+    timeout_keep_alive: float = _default("timeout_keep_alive")
+    timeout_header: float | None = _default("timeout_header")
+    timeout_body: float | None = _default("timeout_body")
+    timeout_write: float | None = _default("timeout_write")
+    timeout_request: float | None = _default("timeout_request")
+    timeout_graceful_shutdown: float | None = _default("timeout_graceful_shutdown")
+    timeout_graceful_disconnect: float | None = _default("timeout_graceful_disconnect")
+    timeout_graceful_cancel: float = _default("timeout_graceful_cancel")
+    http: str = _default("http")
+    ws: str = _default("ws")
+
+    def __post_init__(self) -> None:
+        for param, option in OPTIONS.items():
+            # The application may be any object, the log configuration one of several: their users check them.
+            if option.setting and param not in ("app", "log_config"):
+                try:
+                    setattr(self, param, option.check(getattr(self, param)))
+                except ValueError as error:
+                    raise ValueError(f"{param}: {error}") from None
+        if isinstance(self.log_config, os.PathLike):
+            self.log_config = os.fspath(self.log_config)
+
+    @property
+    def encoded_headers(self) -> list[tuple[bytes, bytes]]:
+        """The fields every response starts with, after `date`: names in lower case; `server` unless replaced or off."""
+        fields = [(name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in self.headers]
+        if self.server_header and all(name != b"server" for name, _ in fields):
+            fields.insert(0, (b"server", b"fastserve"))
+        return fields

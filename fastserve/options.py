@@ -1,0 +1,437 @@
+"""The option table: one row per option, and nothing about an option anywhere else.
+
+The command line, the environment, `Settings` and the reference page derive from `OPTIONS`. A row holds the names, the
+type with its range, the default, the help text and what uvicorn and gunicorn call the same thing. A `ValueType` turns
+text (command line, environment) into a value with `parse`, and a Python value (`Config(...)`) into the same with
+`check`; both raise ValueError with a sentence that a caller prefixes with the option's name.
+
+Precedence: command line, then `FASTSERVE_<PARAM>`, then the default. `none` as text is Python's None where a row is
+`optional`; it switches a limit or a deadline off.
+"""
+
+import math
+import os
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Final, Literal
+
+ENV_PREFIX: Final = "FASTSERVE_"
+
+LOG_LEVELS: Final = {"critical": 50, "error": 40, "warning": 30, "info": 20, "debug": 10, "trace": 5}
+
+Group = Literal["Application", "Listening", "Running", "Responses", "Logging", "Limits", "Timeouts", "Other"]
+
+_TRUE = frozenset({"1", "true", "t", "yes", "y", "on"})
+_FALSE = frozenset({"0", "false", "f", "no", "n", "off"})
+_TOKEN = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
+_BAD_FIELD_VALUE = re.compile(r"[^\t\x20-\x7e\x80-\xff]")
+
+
+class ValueType:
+    """The type of an option's value. `parse` takes text, `check` a Python value; both return the value to use."""
+
+    metavar: str = "TEXT"
+
+    def parse(self, text: str) -> object:
+        return self.check(text)
+
+    def check(self, value: object) -> object:
+        raise NotImplementedError
+
+
+@dataclass(frozen=True)
+class Text(ValueType):
+    """Any string."""
+
+    metavar: str = "TEXT"
+
+    def check(self, value: object) -> str:
+        if not isinstance(value, str):
+            raise ValueError(f"{value!r} is not a string")
+        return value
+
+
+@dataclass(frozen=True)
+class FilePath(ValueType):
+    """A path; as text, with `exists`, of something that is there (a program may name a file it has yet to write)."""
+
+    metavar: str = "PATH"
+    exists: bool = False
+
+    def parse(self, text: str) -> str:
+        if self.exists and not os.path.exists(text):
+            raise ValueError(f"path {text!r} does not exist")
+        return text
+
+    def check(self, value: object) -> str:
+        if isinstance(value, os.PathLike):
+            value = os.fspath(value)
+        if not isinstance(value, str):
+            raise ValueError(f"{value!r} is not a path")
+        return value
+
+
+@dataclass(frozen=True)
+class Integer(ValueType):
+    """A whole number between `minimum` and `maximum`, both inclusive."""
+
+    minimum: int = 0
+    maximum: int | None = None
+    metavar: str = "INTEGER"
+
+    def parse(self, text: str) -> int:
+        try:
+            number = int(text)
+        except ValueError:
+            raise ValueError(f"{text!r} is not a whole number") from None
+        return self.check(number)
+
+    def check(self, value: object) -> int:
+        if not isinstance(value, int) or isinstance(value, bool):
+            raise ValueError(f"{value!r} is not a whole number")
+        if value < self.minimum or (self.maximum is not None and value > self.maximum):
+            bound = f"at least {self.minimum}" if self.maximum is None else f"between {self.minimum} and {self.maximum}"
+            raise ValueError(f"{value} is not {bound}")
+        return value
+
+
+@dataclass(frozen=True)
+class Seconds(ValueType):
+    """A duration in seconds, fractions allowed. Zero only where it means something (`zero`)."""
+
+    zero: bool = False
+    metavar: str = "SECONDS"
+
+    def parse(self, text: str) -> float:
+        try:
+            number = float(text)
+        except ValueError:
+            raise ValueError(f"{text!r} is not a number of seconds") from None
+        return self.check(number)
+
+    def check(self, value: object) -> float:
+        if not isinstance(value, (int, float)) or isinstance(value, bool) or not math.isfinite(value):
+            raise ValueError(f"{value!r} is not a number of seconds")
+        if value < 0 or (value == 0 and not self.zero):
+            raise ValueError(f"{value} is not {'at least' if self.zero else 'more than'} 0")
+        return float(value)
+
+
+@dataclass(frozen=True)
+class Flag(ValueType):
+    """On or off. `off` is the name of the switch that turns it off, if there is one."""
+
+    off: str | None = None
+    metavar: str = ""
+
+    def parse(self, text: str) -> bool:
+        word = text.strip().lower()
+        if word in _TRUE:
+            return True
+        if word in _FALSE:
+            return False
+        raise ValueError(f"{text!r} is not a valid boolean")
+
+    def check(self, value: object) -> bool:
+        if isinstance(value, int) and value in (0, 1):
+            return bool(value)
+        raise ValueError(f"{value!r} is not True or False")
+
+
+@dataclass(frozen=True)
+class Choice(ValueType):
+    """One of a few words. With `open_to_import_strings`, a `module:attribute` as well."""
+
+    words: tuple[str, ...] = ()
+    unlisted: tuple[str, ...] = ()
+    open_to_import_strings: bool = False
+
+    @property
+    def metavar(self) -> str:  # type: ignore[override]  # derived from the words, read-only
+        return f"[{'|'.join(self.words)}]"
+
+    def check(self, value: object) -> str:
+        known = (*self.words, *self.unlisted)
+        if isinstance(value, str) and (value in known or (self.open_to_import_strings and ":" in value)):
+            return value
+        raise ValueError(f"{value!r} is not one of {', '.join(map(repr, self.words))}")
+
+
+@dataclass(frozen=True)
+class Level(ValueType):
+    """A log level by name; a program may also give its number."""
+
+    metavar: str = f"[{'|'.join(LOG_LEVELS)}]"
+
+    def check(self, value: object) -> str | int:
+        if isinstance(value, int) and not isinstance(value, bool):
+            return value
+        if isinstance(value, str) and value.lower() in LOG_LEVELS:
+            return value.lower()
+        raise ValueError(f"{value!r} is not one of {', '.join(map(repr, LOG_LEVELS))}")
+
+
+@dataclass(frozen=True)
+class Permissions(ValueType):
+    """File permissions: octal digits as text, a number in Python."""
+
+    metavar: str = "OCTAL"
+
+    def check(self, value: object) -> int:
+        if isinstance(value, str):
+            if not re.fullmatch(r"(0o)?[0-7]{1,4}", value):
+                raise ValueError(f"{value!r} is not an octal mode such as 660")
+            value = int(value.removeprefix("0o"), 8)
+        if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value <= 0o777:
+            raise ValueError(f"{value!r} is not a mode between 0 and 0o777")
+        return value
+
+
+@dataclass(frozen=True)
+class FieldLine(ValueType):
+    """A response field: `Name:Value` as text, a (name, value) pair in Python. RFC 9110, sections 5.1 and 5.5."""
+
+    metavar: str = "NAME:VALUE"
+
+    def parse(self, text: str) -> tuple[str, str]:
+        name, colon, value = text.partition(":")
+        if not colon:
+            raise ValueError(f"{text!r} is not of the form Name:Value")
+        return self.check((name, value))
+
+    def check(self, value: object) -> tuple[str, str]:
+        if isinstance(value, str) or not isinstance(value, Sequence) or len(value) != 2:
+            raise ValueError(f"{value!r} is not a (name, value) pair")
+        name, content = value
+        if not isinstance(name, str) or not isinstance(content, str):
+            raise ValueError(f"{value!r} is not a pair of strings")
+        if not _TOKEN.fullmatch(name):
+            raise ValueError(f"{name!r} is not a field name")
+        content = content.strip(" \t")
+        if _BAD_FIELD_VALUE.search(content):
+            raise ValueError(f"{content!r} is not a field value: control and non-latin-1 characters are not allowed")
+        return name, content
+
+
+@dataclass(frozen=True)
+class Option:
+    """One row. `param` names the Config parameter and, upper-cased after FASTSERVE_, the environment variable."""
+
+    param: str
+    type: ValueType
+    default: object
+    help: str
+    group: Group
+    name: str = ""
+    """The switch, `--limit-request-line`; derived from `param` unless given. Empty for the APP argument."""
+    optional: bool = False
+    """None is a value; `none` is its text."""
+    multiple: bool = False
+    """May be given several times; the value is a list. In the environment, separated by white space."""
+    hidden: bool = False
+    setting: bool = True
+    """A field of Settings. False for what only the command line and `fastserve.run` act on."""
+    uvicorn: str | None = None
+    """uvicorn's parameter of the same meaning."""
+    gunicorn: str | None = None
+    """gunicorn's setting of the same meaning."""
+    env: str = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "env", ENV_PREFIX + self.param.upper())
+        if not self.name and self.param != "app":
+            object.__setattr__(self, "name", "--" + self.param.replace("_", "-"))
+
+    def parse(self, text: str) -> object:
+        """The value of `text` (one occurrence of a `multiple` option). Raises ValueError."""
+        if self.optional and text.strip().lower() == "none":
+            return None
+        return self.type.parse(text)
+
+    def check(self, value: object) -> object:
+        """The value to use for `value` given from Python. Raises ValueError."""
+        if self.multiple:
+            if value is None:
+                return []
+            if isinstance(value, str) or not isinstance(value, Sequence):
+                raise ValueError(f"{value!r} is not a list")
+            return [self.type.check(item) for item in value]
+        if value is None and self.optional:
+            return None
+        return self.type.check(value)
+
+
+_INTERFACES = Choice(("auto", "asgi3", "asgi2"))
+
+_TABLE: Final = (
+    # Application
+    Option(
+        "app", Text("APP"), None, "The application: module:attribute, or module:factory with --factory.", "Application",
+        uvicorn="app", gunicorn="wsgi_app",
+    ),
+    Option(
+        "factory", Flag(), False, "Treat APP as an application factory: a callable without arguments that returns it.",
+        "Application", uvicorn="factory",
+    ),
+    Option(
+        "app_dir", FilePath(), "", "Look for APP in this directory. Default: the current directory.", "Application",
+        setting=False, uvicorn="app_dir", gunicorn="pythonpath",
+    ),
+    Option("interface", _INTERFACES, "auto", "The application's interface.", "Application", uvicorn="interface"),
+    Option(
+        "lifespan", Choice(("auto", "on", "off")), "auto",
+        "Run the application's lifespan: auto goes on without where the application does not support it.",
+        "Application", uvicorn="lifespan",
+    ),
+    Option(
+        "root_path", Text(), "", "The path that the application is mounted below: scope['root_path'].", "Application",
+        uvicorn="root_path", gunicorn="root_path",
+    ),
+    # Listening
+    Option(
+        "host", Text(), "127.0.0.1",
+        "Address or host name to listen on; '::' or an empty string: every IPv4 and IPv6 address.", "Listening",
+        optional=True, uvicorn="host", gunicorn="bind",
+    ),
+    Option(
+        "port", Integer(0, 65535), 8000, "Port to listen on; 0 picks a free one.", "Listening",
+        uvicorn="port", gunicorn="bind",
+    ),
+    Option(
+        "uds", FilePath(), None, "Listen on a Unix socket instead of host and port.", "Listening",
+        optional=True, uvicorn="uds", gunicorn="bind",
+    ),
+    Option(
+        "uds_permissions", Permissions(), None,
+        "Mode of the Unix socket's file. Default: that of the file it replaces, else 666.", "Listening",
+        optional=True, gunicorn="umask",
+    ),
+    Option(
+        "fd", Integer(0), None, "Listen on an inherited socket: its file descriptor.", "Listening",
+        optional=True, uvicorn="fd", gunicorn="bind",
+    ),
+    Option(
+        "backlog", Integer(1, 2**31 - 1), 2048, "Connections the kernel holds until they are accepted.", "Listening",
+        uvicorn="backlog", gunicorn="backlog",
+    ),
+    # Running
+    Option(
+        "loop", Choice(("auto", "uvloop", "asyncio"), unlisted=("none",), open_to_import_strings=True), "auto",
+        "Event loop; also the import string of a loop factory. auto: uvloop where it is installed.", "Running",
+        uvicorn="loop", gunicorn="asgi_loop",
+    ),
+    Option(
+        "task", Choice(("auto", "native", "asyncio")), "auto",
+        "What runs a request: our own task, or asyncio.Task. auto: asyncio's in debug mode or with a task factory.",
+        "Running",
+    ),
+    Option(
+        "reset_contextvars", Flag(), False, "Run each request in an empty contextvars.Context.", "Running",
+        uvicorn="reset_contextvars",
+    ),
+    # Responses
+    Option(
+        "server_header", Flag("--no-server-header"), True, "Send the Server field.", "Responses",
+        uvicorn="server_header",
+    ),
+    Option("date_header", Flag("--no-date-header"), True, "Send the Date field.", "Responses", uvicorn="date_header"),
+    Option(
+        "headers", FieldLine(), None, "A field to add to every response; may be repeated.", "Responses",
+        name="--header", multiple=True, uvicorn="headers",
+    ),
+    # Logging
+    Option(
+        "log_level", Level(), None, "Log level; trace also logs every ASGI message. [default: info]", "Logging",
+        optional=True, uvicorn="log_level", gunicorn="loglevel",
+    ),
+    Option(
+        "log_config", FilePath(exists=True), None, "Logging configuration: a .json, .yaml or .ini file.", "Logging",
+        optional=True, uvicorn="log_config", gunicorn="logconfig",
+    ),
+    Option(
+        "access_log", Flag("--no-access-log"), True, "Log one line per response.", "Logging",
+        uvicorn="access_log", gunicorn="accesslog",
+    ),
+    Option(
+        "use_colors", Flag("--no-use-colors"), None, "Colour the log. Default: on a terminal.", "Logging",
+        optional=True, uvicorn="use_colors",
+    ),
+    # Limits
+    Option(
+        "limit_concurrency", Integer(1), None, "Connections or running requests beyond which the answer is 503.",
+        "Limits", optional=True, uvicorn="limit_concurrency", gunicorn="worker_connections",
+    ),
+    Option(
+        "limit_max_requests", Integer(1), None, "Stop the process after this many requests.", "Limits",
+        optional=True, uvicorn="limit_max_requests", gunicorn="max_requests",
+    ),
+    Option(
+        "limit_max_requests_jitter", Integer(0), 0, "Random addition to --limit-max-requests, at most this.", "Limits",
+        uvicorn="limit_max_requests_jitter", gunicorn="max_requests_jitter",
+    ),
+    Option(
+        "limit_request_line", Integer(16), 8192, "Bytes of a request line; beyond: 414.", "Limits",
+        gunicorn="limit_request_line",
+    ),
+    Option(
+        "limit_request_head", Integer(64), 65536, "Bytes of a request's head, or of its trailers; beyond: 431.",
+        "Limits", uvicorn="h11_max_incomplete_event_size", gunicorn="limit_request_field_size",
+    ),
+    Option(
+        "limit_request_fields", Integer(1), 100, "Fields of a request's head; beyond: 431.", "Limits",
+        gunicorn="limit_request_fields",
+    ),
+    Option(
+        "limit_request_body", Integer(0), None, "Bytes of a request's body; beyond: 413. Default: no limit.", "Limits",
+        optional=True,
+    ),
+    # Timeouts
+    Option(
+        "timeout_keep_alive", Seconds(zero=True), 5.0, "Close a connection that is idle between two requests.",
+        "Timeouts", uvicorn="timeout_keep_alive", gunicorn="keepalive",
+    ),
+    Option(
+        "timeout_header", Seconds(), 10.0, "Time for a request's head to arrive, from its first byte or the connect.",
+        "Timeouts", optional=True,
+    ),
+    Option(
+        "timeout_body", Seconds(), 60.0, "Longest pause of a client in the middle of a request's body.", "Timeouts",
+        optional=True,
+    ),
+    Option(
+        "timeout_write", Seconds(), 60.0, "Longest pause of a client that does not read its response.", "Timeouts",
+        optional=True,
+    ),
+    Option(
+        "timeout_request", Seconds(), None, "Time for a whole request: 504 before the response started, else closed.",
+        "Timeouts", optional=True, gunicorn="timeout",
+    ),
+    Option(
+        "timeout_graceful_shutdown", Seconds(zero=True), 30.0,
+        "When stopping: time for running requests to finish before their tasks are cancelled; none waits forever.",
+        "Timeouts", optional=True, uvicorn="timeout_graceful_shutdown", gunicorn="graceful_timeout",
+    ),
+    Option(
+        "timeout_graceful_disconnect", Seconds(zero=True), 20.0,
+        "When stopping: time before requests that still run receive http.disconnect, counted from the start of the "
+        "stop; none, or a time beyond --timeout-graceful-shutdown, leaves this step out.",
+        "Timeouts", optional=True,
+    ),
+    Option(
+        "timeout_graceful_cancel", Seconds(zero=True), 5.0,
+        "When stopping: time for cancelled tasks to clean up before their connections are reset.", "Timeouts",
+    ),
+    # Accepted, so that a uvicorn command line works unchanged
+    Option(
+        "http", Choice(("auto", "h11", "httptools"), unlisted=("zttp",)), "auto",
+        "Accepted for compatibility with uvicorn; there is one HTTP implementation.", "Other", uvicorn="http",
+    ),
+    Option(
+        "ws", Choice(("auto", "none", "websockets", "websockets-sansio", "wsproto")), "auto",
+        "Accepted for compatibility with uvicorn.", "Other", uvicorn="ws",
+    ),
+)  # fmt: skip
+
+OPTIONS: Final[dict[str, Option]] = {row.param: row for row in _TABLE}
+"""Every option by its parameter name, in the order of `--help`."""

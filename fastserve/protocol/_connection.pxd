@@ -1,0 +1,104 @@
+# What every protocol shares: the stream below it, the worker around it, the connection itself.
+#
+#   Stream       the transport as a protocol sees it; implemented in fastserve/transport
+#   Connection   a protocol on one stream; the transport calls it
+#   WorkerState  what all connections of a worker share; completed by _worker.Worker
+
+from fastserve._buffer cimport Buffer
+from fastserve._exchange cimport AccessLog, Endpoint, Exchange, ExchangeList, Handler
+from fastserve._head cimport HeadMemory
+from fastserve.protocol._response cimport ResponseWriter
+from fastserve.protocol._timers cimport Clock, TimerEntry, TimerWheel
+
+
+cdef class Stream:
+    cdef Connection connection      # who is told; the stream holds it until lost() has been called
+    cdef readonly bint blocked      # bytes wait for the kernel; Connection.drained() follows when none do any more
+
+    # Send bytes, or keep a copy of what the kernel does not take. A broken stream swallows them.
+    cdef int write(self, const char* data, Py_ssize_t size) except -1
+    # Send `data` and then `body`, which belongs to the bytes object `owner`, without copying what is taken at once.
+    cdef int write_body(self, const char* data, Py_ssize_t size, bytes owner, const char* body,
+                        Py_ssize_t body_size) except -1
+    cdef Py_ssize_t pending(self) except -1     # bytes that wait for the kernel
+    cdef int pause_reading(self) except -1
+    cdef int resume_reading(self) except -1
+    # End our half of the conversation once everything is sent; the peer may go on.
+    cdef int shutdown(self) except -1
+    # Close once everything is sent. Connection.lost() follows.
+    cdef int close(self) except -1
+    # Close now, with a reset; what was not sent is lost. Connection.lost() follows.
+    cdef int abort(self) except -1
+    cdef Endpoint endpoint(self)
+
+
+cdef class Connection(TimerEntry):
+    cdef Stream stream              # None once lost() has been called
+    cdef WorkerState worker
+
+    cdef int opened(self, Stream stream) except -1
+    # Bytes from the peer, valid during the call only.
+    cdef int received(self, const char* data, Py_ssize_t size) except -1
+    # The peer has ended its half.
+    cdef int ended(self) except -1
+    # The stream has handed everything to the kernel after having been blocked.
+    cdef int drained(self) except -1
+    # The stream is gone. `reason` is an exception or None.
+    cdef int lost(self, object reason) except -1
+
+    # The worker stops: finish what runs, take nothing new.
+    cdef int drain(self) except -1
+    # Move output that belongs to this connection out of the worker's write buffer.
+    cdef int release_output(self) except -1
+    # Go on after the response ended outside of our own calls. Called by the event loop.
+    cdef int proceed(self) except -1
+
+
+cdef class WorkerState:
+    cdef readonly object loop
+    cdef Handler handler
+    cdef AccessLog access_log           # None when off
+    cdef Clock clock
+    cdef TimerWheel wheel
+    cdef double now                     # the clock at the latest event
+    cdef readonly set open_connections
+    cdef ExchangeList running_exchanges
+    cdef readonly bint draining
+    # Scratch: one of each per worker, used by one connection at a time.
+    cdef HeadMemory head
+    cdef ResponseWriter writer
+    cdef Buffer output
+    cdef Connection output_owner        # whose bytes `output` holds, or None
+    # Limits, in bytes or items; 0 is none.
+    cdef readonly long limit_request_body
+    cdef readonly long limit_concurrency
+    cdef public long request_limit
+    # Timeouts in seconds; FOREVER is none.
+    cdef double timeout_header
+    cdef double timeout_keep_alive
+    cdef double timeout_body
+    cdef double timeout_write
+    cdef double timeout_request
+    # Counters.
+    cdef readonly long total_requests   # final responses completed
+    cdef readonly long rejected         # requests the server itself answered with 4xx or 5xx
+    cdef public object on_idle          # called when the last connection has closed; None or a callable
+    cdef public object on_limit         # called once when total_requests reaches request_limit
+    cdef dict upgrades                  # lower-case token (bytes) -> Upgrade
+
+    cdef Connection new_connection(self)
+    cdef int opened(self, Connection connection) except -1
+    cdef int closed(self, Connection connection) except -1
+    cdef int count_response(self) except -1
+    # A request was rejected by the server itself: count it and tell the log, at a bounded rate.
+    cdef int note_rejection(self, Connection connection, int status, str reason, bytes sample) except -1
+    cdef int call_soon(self, Connection connection) except -1
+    cdef int call_failed(self, Connection connection, object error) except -1
+
+
+cdef class Upgrade:
+    # Takes over a connection whose client asks for another protocol (RFC 9110 section 7.8).
+    #
+    # Returns the connection that takes the stream over, or None to serve the request as HTTP. What it returns must
+    # write the 101 response itself, in opened().
+    cdef Connection accept(self, Connection connection, Exchange exchange)

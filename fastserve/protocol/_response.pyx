@@ -1,0 +1,250 @@
+"""Response heads: what the application gives, validated and serialised in one pass.
+
+Names are written in lower case and must be tokens; values must be free of control bytes (tab excepted), so CR, LF and
+NUL never reach the wire. Fields that decide how the body is framed are taken note of, so that there is exactly one
+framing: Content-Length and Transfer-Encoding together are an error, and what makes no sense in the response at hand
+(a length in a 204, say) is left out. An application that gives its own Date or Server replaces ours.
+"""
+
+from http import HTTPStatus
+
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_CheckExact, PyBytes_GET_SIZE
+from cpython.sequence cimport PySequence_Fast, PySequence_Fast_GET_ITEM, PySequence_Fast_GET_SIZE
+from libc.stdint cimport int64_t
+from libc.string cimport memcmp, memcpy
+
+from fastserve._buffer cimport Buffer
+from fastserve._chars cimport CHAR_TEXT, CHAR_TOKEN, char_is, char_lower
+
+cdef extern from "time.h" nogil:
+    ctypedef long time_t
+    time_t time(time_t*)
+
+cdef enum FieldKind:
+    FINAL_HEAD
+    INTERIM_HEAD
+    TRAILER_SECTION
+
+cdef enum:
+    OWN_DATE = 1
+    OWN_SERVER = 2
+
+cdef list _CLASSES = ["Informational", "Success", "Redirection", "Client Error", "Server Error"]
+cdef tuple _DAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
+cdef tuple _MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
+
+# Fields that say how a message is framed or routed mean nothing, or harm, in a trailer section (RFC 9110 section 6.5.1).
+cdef frozenset _NOT_IN_TRAILERS = frozenset([
+    b"content-length", b"transfer-encoding", b"trailer", b"host", b"connection", b"content-encoding", b"content-type",
+    b"content-range", b"set-cookie", b"authorization", b"te",
+])
+
+
+def _phrase(status: int) -> str:
+    try:
+        return HTTPStatus(status).phrase
+    except ValueError:
+        return _CLASSES[status // 100 - 1]
+
+
+def imf_fixdate(second: int) -> bytes:
+    """Format a POSIX time in seconds as an HTTP date (RFC 9110 section 5.6.7)."""
+    from time import gmtime
+
+    when = gmtime(second)
+    return (f"{_DAYS[when.tm_wday]}, {when.tm_mday:02} {_MONTHS[when.tm_mon - 1]} {when.tm_year} "
+            f"{when.tm_hour:02}:{when.tm_min:02}:{when.tm_sec:02} GMT").encode("ascii")
+
+
+cdef inline int64_t _decimal(const char* digits, Py_ssize_t size) noexcept:
+    # The value of a Content-Length, -1 when it is not 1*DIGIT or beyond 18 digits.
+    cdef int64_t value = 0
+    cdef Py_ssize_t index
+    if size == 0 or size > 18:
+        return -1
+    for index in range(size):
+        if digits[index] < c"0" or digits[index] > c"9":
+            return -1
+        value = value * 10 + (digits[index] - c"0")
+    return value
+
+
+cdef inline bint _is(const char* text, Py_ssize_t size, const char* lower, Py_ssize_t lower_size) noexcept:
+    # Compare without regard to ASCII case.
+    cdef Py_ssize_t index
+    if size != lower_size:
+        return False
+    for index in range(size):
+        if (text[index] | 0x20) != lower[index]:
+            return False
+    return True
+
+
+cdef class ResponseWriter:
+    """Serialises response heads; one per worker.
+
+    fields: (name, value) pairs that every response carries, in order, names in lower case; a `server` among them is
+    left out where the application gives its own. date: whether responses carry Date, always first.
+    """
+
+    def __init__(self, fields: list[tuple[bytes, bytes]], date: bool = True):
+        cdef int status
+        self._fields = list(fields)
+        self._date = date
+        self._second = -1
+        self._status_lines = [
+            f"HTTP/1.1 {status} {_phrase(status)}\r\n".encode("ascii") for status in range(100, 600)
+        ]
+        self._refresh(0)
+
+    cdef int _refresh(self, long second) except -1:
+        cdef bytes date = b"date: " + imf_fixdate(second) + b"\r\n" if self._date else b""
+        cdef bytes fixed = b"".join([name + b": " + value + b"\r\n" for name, value in self._fields])
+        cdef bytes no_server = b"".join(
+            [name + b": " + value + b"\r\n" for name, value in self._fields if name != b"server"])
+        self._defaults = date + fixed
+        self._defaults_no_date = fixed
+        self._defaults_no_server = date + no_server
+        self._defaults_bare = no_server
+        self._second = second
+        return 0
+
+    cdef int write_head(self, Buffer out, int status, object fields, HeadFacts* facts) except -1:
+        cdef Py_ssize_t begin = out.size
+        cdef bytes line
+        cdef bytes defaults
+        cdef long second = time(NULL)
+        cdef int own
+        if status < 200 or status > 599:
+            raise RuntimeError(f"Invalid HTTP status code {status}.")
+        if second != self._second and self._date:
+            self._refresh(second)
+        facts.content_length = -1
+        facts.chunked = facts.close = facts.connection = False
+        facts.no_length = status == 204
+        line = <bytes> self._status_lines[status - 100]
+        out.append(PyBytes_AS_STRING(line), PyBytes_GET_SIZE(line))
+        defaults = self._defaults
+        out.append(PyBytes_AS_STRING(defaults), PyBytes_GET_SIZE(defaults))
+        own = self._write_fields(out, fields, facts, FINAL_HEAD)
+        if own:
+            # Rare: start again without the defaults that the application replaces.
+            out.truncate(begin + PyBytes_GET_SIZE(line))
+            if own == OWN_DATE:
+                defaults = self._defaults_no_date
+            elif own == OWN_SERVER:
+                defaults = self._defaults_no_server
+            else:
+                defaults = self._defaults_bare
+            out.append(PyBytes_AS_STRING(defaults), PyBytes_GET_SIZE(defaults))
+            facts.content_length = -1
+            facts.chunked = facts.close = facts.connection = False
+            self._write_fields(out, fields, facts, FINAL_HEAD)
+        if facts.chunked and facts.content_length >= 0:
+            raise RuntimeError("Response has both Content-Length and Transfer-Encoding.")
+        if status == 204 and facts.content_length > 0:
+            raise RuntimeError("Response with status 204 has a Content-Length.")
+        return 0
+
+    cdef int write_interim(self, Buffer out, int status, object fields) except -1:
+        cdef HeadFacts facts
+        cdef bytes line
+        if status < 102 or status > 199:
+            raise RuntimeError(f"Invalid interim HTTP status code {status}.")
+        facts.content_length = -1
+        facts.chunked = facts.no_length = False
+        line = <bytes> self._status_lines[status - 100]
+        out.append(PyBytes_AS_STRING(line), PyBytes_GET_SIZE(line))
+        self._write_fields(out, fields, &facts, INTERIM_HEAD)
+        if facts.content_length >= 0 or facts.chunked:
+            raise RuntimeError("An interim response has no body.")
+        return out.append(b"\r\n", 2)
+
+    cdef int write_trailers(self, Buffer out, object fields) except -1:
+        cdef HeadFacts facts
+        for name, _ in fields:
+            if bytes(name).lower() in _NOT_IN_TRAILERS:
+                raise RuntimeError(f"Field {bytes(name)!r} is not allowed in trailers.")
+        return self._write_fields(out, fields, &facts, TRAILER_SECTION) & 0
+
+    cdef int _write_fields(self, Buffer out, object fields, HeadFacts* facts, int kind) except -1:
+        # Returns which of our default fields the application gives itself (OWN_DATE, OWN_SERVER).
+        cdef object sequence = PySequence_Fast(fields, "Response headers must be an iterable of (name, value) pairs.")
+        cdef Py_ssize_t count = PySequence_Fast_GET_SIZE(sequence)
+        cdef Py_ssize_t index, position, name_size, value_size
+        cdef object pair, name, value
+        cdef const unsigned char* source
+        cdef unsigned char* target
+        cdef unsigned int invalid
+        cdef int64_t length
+        cdef int own = 0
+        for index in range(count):
+            pair = <object> PySequence_Fast_GET_ITEM(sequence, index)
+            if type(pair) is tuple and len(<tuple> pair) == 2:
+                name = (<tuple> pair)[0]
+                value = (<tuple> pair)[1]
+            else:
+                name, value = pair
+            if not PyBytes_CheckExact(name):
+                name = _as_bytes(name)
+            if not PyBytes_CheckExact(value):
+                value = _as_bytes(value)
+            name_size = PyBytes_GET_SIZE(name)
+            value_size = PyBytes_GET_SIZE(value)
+            out.reserve(name_size + value_size + 4)
+            target = <unsigned char*> out.data + out.size
+
+            source = <const unsigned char*> PyBytes_AS_STRING(name)
+            invalid = name_size == 0
+            for position in range(name_size):
+                invalid |= char_is(source[position], CHAR_TOKEN) == 0
+                target[position] = char_lower(source[position])
+            if invalid:
+                raise RuntimeError("Invalid HTTP header name.")
+            target[name_size] = c":"
+            target[name_size + 1] = c" "
+
+            source = <const unsigned char*> PyBytes_AS_STRING(value)
+            invalid = 0
+            for position in range(value_size):
+                invalid |= char_is(source[position], CHAR_TEXT) == 0
+            if invalid:
+                raise RuntimeError("Invalid HTTP header value.")
+            memcpy(target + name_size + 2, source, value_size)
+            target[name_size + 2 + value_size] = c"\r"
+            target[name_size + 2 + value_size + 1] = c"\n"
+
+            if kind != TRAILER_SECTION:
+                if name_size == 14 and memcmp(target, "content-length", 14) == 0:
+                    length = _decimal(<const char*> source, value_size)
+                    if length < 0:
+                        raise RuntimeError("Invalid Content-Length.")
+                    if facts.content_length >= 0:
+                        if facts.content_length != length:
+                            raise RuntimeError("Response has more than one Content-Length.")
+                        continue
+                    facts.content_length = length
+                    if facts.no_length:
+                        continue
+                elif name_size == 17 and memcmp(target, "transfer-encoding", 17) == 0:
+                    if not _is(<const char*> source, value_size, "chunked", 7):
+                        raise RuntimeError("Response has a Transfer-Encoding other than chunked.")
+                    # Written again where the framing is decided: the client may be one that cannot have it.
+                    facts.chunked = True
+                    continue
+                elif name_size == 10 and memcmp(target, "connection", 10) == 0:
+                    facts.connection = True
+                    if _is(<const char*> source, value_size, "close", 5):
+                        facts.close = True
+                elif name_size == 4 and memcmp(target, "date", 4) == 0:
+                    own |= OWN_DATE
+                elif name_size == 6 and memcmp(target, "server", 6) == 0:
+                    own |= OWN_SERVER
+            out.size += name_size + value_size + 4
+        return own
+
+
+cdef bytes _as_bytes(object value):
+    if isinstance(value, (bytes, bytearray, memoryview)):
+        return bytes(value)
+    raise RuntimeError(f"Response header names and values must be bytes, not {type(value).__name__}.")

@@ -1,0 +1,249 @@
+"""All connections of one worker: made, counted, told to end, and shown to whoever asks what is running.
+
+The worker owns the clock, the timer wheel and its ticking, the scratch memory that one connection at a time uses, and the
+log of rejected requests, which is rate-limited so that a scanner cannot fill a disk.
+"""
+
+import logging
+from urllib.parse import quote
+
+from fastserve._buffer cimport Buffer, new_buffer
+from fastserve._exchange cimport AccessLog, Exchange, ExchangeList, Handler
+from fastserve._head cimport HeadMemory
+from fastserve._parser cimport HeadLimits
+from fastserve.protocol._connection cimport Connection, Upgrade, WorkerState
+from fastserve.protocol._http1 cimport Http1Connection
+from fastserve.protocol._response cimport ResponseWriter
+from fastserve.protocol._timers cimport FOREVER, Clock, TimerWheel
+
+from fastserve.protocol._timers import TICK
+from fastserve.types import RunningRequest
+
+cdef enum:
+    REJECTIONS_SHOWN = 10       # lines about rejected requests in one second; the rest is only counted
+
+
+cdef double _seconds(object value):
+    return FOREVER if value is None or value <= 0 else value
+
+
+def describe_peer(client: tuple[str, int] | None) -> str:
+    """Write a client address as host:port; a Unix socket has none, and gives an empty string."""
+    return "" if client is None else f"{client[0]}:{client[1]}"
+
+
+cdef class Worker(WorkerState):
+    """The connections of one worker.
+
+    handler: answers the exchanges. loop: the running event loop. default_fields: (name, value) pairs on every response.
+    Limits are bytes or counts and timeouts seconds; None is no limit. access_log: where responses are noted, or None.
+    `on_limit` is called once, when `total_requests` comes to `request_limit` (0: never). clock: a replacement for the monotonic clock, for tests; ticking is then up to the test.
+    """
+
+    cdef object _logger
+    cdef object _ticker
+    cdef bint _ticks
+    cdef double _shown_since
+    cdef long _shown
+    cdef long _hidden
+
+    def __init__(
+        self,
+        handler: Handler,
+        loop,
+        *,
+        default_fields=(),
+        date_header=True,
+        limit_request_line=8192,
+        limit_request_head=65536,
+        limit_request_fields=100,
+        limit_request_body=None,
+        limit_concurrency=None,
+        timeout_header=10.0,
+        timeout_keep_alive=5.0,
+        timeout_body=60.0,
+        timeout_write=60.0,
+        timeout_request=None,
+        access_log=None,
+        request_limit=0,
+        clock=None,
+        logger=None,
+    ):
+        cdef HeadLimits limits
+        self.loop = loop
+        self.handler = handler
+        self.access_log = access_log
+        self._ticks = clock is None
+        self.clock = clock if clock is not None else Clock()
+        self.now = self.clock.now()
+        self.wheel = TimerWheel(self.now, self._start_ticking if self._ticks else None)
+        self.open_connections = set()
+        self.running_exchanges = ExchangeList()
+        limits.request_line = limit_request_line
+        limits.head = limit_request_head
+        limits.fields = limit_request_fields
+        self.head = HeadMemory(limit_request_fields)
+        self.head.head.limits = limits
+        self.writer = ResponseWriter(list(default_fields), date_header)
+        self.output = new_buffer(16384)
+        self.limit_request_body = limit_request_body or 0
+        self.limit_concurrency = limit_concurrency or 0
+        self.request_limit = request_limit
+        self.timeout_header = _seconds(timeout_header)
+        self.timeout_keep_alive = _seconds(timeout_keep_alive)
+        self.timeout_body = _seconds(timeout_body)
+        self.timeout_write = _seconds(timeout_write)
+        self.timeout_request = _seconds(timeout_request)
+        self.upgrades = {}
+        self._logger = logger if logger is not None else logging.getLogger("fastserve.error")
+
+    # --- for connections and transports
+
+    cdef Connection new_connection(self):
+        cdef Http1Connection connection = Http1Connection.__new__(Http1Connection)
+        connection.worker = self
+        return connection
+
+    cdef int closed(self, Connection connection) except -1:
+        self.open_connections.discard(connection)
+        if not self.open_connections and self.on_idle is not None:
+            self.on_idle()
+        return 0
+
+    cdef int count_response(self) except -1:
+        self.total_requests += 1
+        if self.total_requests == self.request_limit and self.on_limit is not None:
+            self.on_limit()
+        return 0
+
+    cdef int note_rejection(self, Connection connection, int status, str reason, bytes sample) except -1:
+        cdef object client
+        self.rejected += 1
+        if self.now - self._shown_since >= 1.0:
+            if self._hidden:
+                self._logger.warning("%d more invalid HTTP requests received.", self._hidden)
+            self._shown_since = self.now
+            self._shown = self._hidden = 0
+        self._shown += 1
+        if self._shown > REJECTIONS_SHOWN:
+            self._hidden += 1
+            return 0
+        client = connection.stream.endpoint().client if connection.stream is not None else None
+        if status == 503:
+            self._logger.warning(reason)
+        elif sample:
+            self._logger.warning("Invalid HTTP request received. %s - %d: %s: %s",
+                                 describe_peer(client), status, reason, ascii(sample)[1:])
+        else:
+            self._logger.warning("Invalid HTTP request received. %s - %d: %s", describe_peer(client), status, reason)
+        return 0
+
+    cdef int call_failed(self, Connection connection, object error) except -1:
+        # A defect of ours or of a handler: this connection ends, the others do not notice.
+        if not isinstance(error, Exception):
+            raise error
+        self._logger.error("Exception on a connection", exc_info=error)
+        if connection.stream is not None:
+            connection.stream.abort()
+        return 0
+
+    # --- time
+
+    def _start_ticking(self) -> None:
+        if self._ticker is None:
+            self._ticker = self.loop.call_later(TICK, self._tick)
+
+    def _tick(self) -> None:
+        self._ticker = None
+        try:
+            self.advance()
+        finally:
+            if self.wheel.linked and self._ticker is None:
+                self._ticker = self.loop.call_later(TICK, self._tick)
+
+    def advance(self) -> None:
+        """Expire the deadlines that have passed; called by the event loop, or by a test that moved its clock."""
+        self.now = self.clock.now()
+        self.wheel.advance(self.now)
+
+    # --- for the server
+
+    @property
+    def connections(self) -> int:
+        """Number of open connections."""
+        return len(self.open_connections)
+
+    @property
+    def tasks(self) -> int:
+        """Number of requests whose application is still running."""
+        return self.running_exchanges.size
+
+    def add_upgrade(self, protocol: bytes, upgrade: Upgrade) -> None:
+        """Offer connections whose client sends `Upgrade: protocol` (lower case) to `upgrade`."""
+        self.upgrades[protocol] = upgrade
+
+    def running(self) -> list[RunningRequest]:
+        """Describe the requests whose application is still running, oldest first; ages are in seconds."""
+        cdef Exchange exchange
+        cdef double now = self.clock.now()
+        cdef list described = [
+            RunningRequest(
+                exchange.method,
+                quote(exchange.raw_path, safe="/%"),
+                describe_peer(exchange.endpoint.client),
+                now - exchange.started,
+            )
+            for exchange in self.running_exchanges.snapshot()
+        ]
+        return sorted(described, key=_age, reverse=True)
+
+    def drain(self) -> None:
+        """Close idle connections now and the others after the response that is under way."""
+        cdef Connection connection
+        self.draining = True
+        for connection in list(self.open_connections):
+            connection.drain()
+        if not self.open_connections and self.on_idle is not None:
+            self.on_idle()
+
+    def disconnect(self) -> int:
+        """Tell every running request that its client is gone (http.disconnect); return how many were told."""
+        cdef Exchange exchange
+        cdef list exchanges = self.running_exchanges.snapshot()
+        for exchange in exchanges:
+            exchange.disconnected = True
+            if exchange.responder is not None:
+                exchange.responder.disconnected()
+        return len(exchanges)
+
+    def cancel(self) -> int:
+        """Cancel the task of every running request; return how many there were."""
+        cdef Exchange exchange
+        cdef list exchanges = self.running_exchanges.snapshot()
+        for exchange in exchanges:
+            if exchange.responder is not None:
+                exchange.responder.cancel()
+        return len(exchanges)
+
+    def abort(self) -> int:
+        """Reset every connection; return how many there were."""
+        cdef Connection connection
+        cdef list connections = list(self.open_connections)
+        for connection in connections:
+            if connection.stream is not None:
+                connection.stream.abort()
+        return len(connections)
+
+    def close(self) -> None:
+        """Stop ticking. The worker takes no connections after that."""
+        if self._ticker is not None:
+            self._ticker.cancel()
+            self._ticker = None
+        self.wheel.on_first = None
+        if self._hidden:
+            self._logger.warning("%d more invalid HTTP requests received.", self._hidden)
+            self._hidden = 0
+
+
+def _age(request: RunningRequest) -> float:
+    return request.age

@@ -1,0 +1,153 @@
+"""`Config`: the options, and what is done with them before serving: logs, the application, the sockets.
+
+It extends the pure values of `fastserve.config.Settings` and keeps the method names that uvicorn's users know. What
+cannot work is one line in the log and exit code 3 (SystemExit), as on the command line.
+"""
+
+import configparser
+import inspect
+import logging
+import socket
+import sys
+from collections.abc import Callable
+from typing import Any, NoReturn
+
+from fastserve.config import STARTUP_FAILURE, Settings
+from fastserve.server import interface, logs, loops
+from fastserve.server.importer import ImportFromStringError, import_from_string
+from fastserve.server.lifespan import LifespanOff, LifespanOn
+from fastserve.server.trace import MessageLogger
+from fastserve.transport import listeners
+from fastserve.transport.listeners import Listener
+
+logger = logging.getLogger("fastserve.error")
+
+# What the readers of logging configuration files raise for a file that makes no sense.
+_BAD_LOG_CONFIG = (OSError, ValueError, KeyError, TypeError, AttributeError, RuntimeError, configparser.Error)
+
+
+class Config(Settings):
+    """The configuration of one server. `load` imports the application; until then `loaded` is False."""
+
+    loaded: bool = False
+    loaded_app: Any = None
+    """The application as an ASGI 3 callable, once loaded."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.configure_logging()
+
+    @property
+    def asgi_version(self) -> str:
+        return "2.0" if self.interface == "asgi2" else "3.0"
+
+    @property
+    def lifespan_class(self) -> Callable[["Config"], LifespanOn | LifespanOff]:
+        return LifespanOff if self.lifespan == "off" else LifespanOn
+
+    def configure_logging(self) -> None:
+        """Set up the loggers of this process. Raises ValueError for a configuration file that cannot be used."""
+        try:
+            logs.configure(self.log_config, self.log_level, self.access_log, self.use_colors)
+        except _BAD_LOG_CONFIG as error:
+            if not isinstance(self.log_config, str):
+                raise
+            raise ValueError(f"log_config: cannot use {self.log_config!r}: {error}") from error
+
+    def load_app(self) -> Any:
+        """Import the application and return it as it is. Logs the reason and exits where that fails."""
+        try:
+            return import_from_string(self.app)
+        except ImportFromStringError as error:
+            self._fail("Error loading ASGI app. %s", error)
+
+    def load(self) -> None:
+        """Import the application, call it if it is a factory, and find out its interface."""
+        app = self._from_factory(self.load_app())
+        if self.interface == "auto":
+            detected = interface.detect(app)
+            if detected == "wsgi":
+                self._fail(
+                    "Error loading ASGI app. %r takes 2 arguments, as a WSGI application does (environ, "
+                    "start_response). WSGI is not supported yet.",
+                    self.app,
+                )
+            self.interface = detected
+        if self.interface == "asgi2":
+            app = interface.from_asgi2(app)
+        if logger.getEffectiveLevel() <= logs.TRACE_LOG_LEVEL:
+            app = MessageLogger(app)
+        self.loaded_app = app
+        self.loaded = True
+
+    def get_loop_factory(self) -> loops.LoopFactory | None:
+        """The factory of the event loop; None where asyncio's policy decides. Logs and exits without the loop."""
+        try:
+            return loops.loop_factory(self.loop)
+        except (ImportFromStringError, ModuleNotFoundError) as error:
+            self._fail("Error loading custom loop setup function. %s", error)
+
+    def listen(self) -> list[Listener]:
+        """Bind and listen as `fd`, `uds` or `host` and `port` say, in this order. Raises OSError."""
+        if self.fd is not None:
+            return [listeners.inherit(self.fd, self.backlog)]
+        if self.uds is not None:
+            return [listeners.bind_unix(self.uds, self.uds_permissions, self.backlog)]
+        return listeners.bind_tcp(self.host, self.port, self.backlog)
+
+    def bind_socket(self) -> socket.socket:
+        """A listening socket that child processes inherit, announced in the log. Logs and exits where that fails.
+
+        Of a host name with several addresses it is the first. The file of a Unix socket is the caller's to remove.
+        """
+        try:
+            first, *others = self.listen()
+        except OSError as error:
+            self._fail("%s", error)
+        listeners.close_all(others)
+        self.announce([first])
+        first.sock.set_inheritable(True)
+        return first.sock
+
+    def announce(self, bound: list[Listener]) -> None:
+        """Log where the server can be reached."""
+        name = bound[0].sock.getsockname()
+        arguments: tuple[Any, ...]
+        if self.fd is not None:
+            address, arguments = "socket %s", (name,)
+        elif self.uds is not None:
+            address, arguments = "unix socket %s", (self.uds,)
+        else:
+            host = self.host or name[0]
+            address = "%s://[%s]:%d" if ":" in host else "%s://%s:%d"
+            arguments = ("http", host, name[1])
+        prefix, suffix = "Fastserve running on ", " (Press CTRL+C to quit)"
+        logger.info(
+            prefix + address + suffix,
+            *arguments,
+            extra={"color_message": prefix + logs.style(address, bold=True) + suffix},
+        )
+
+    def _from_factory(self, loaded: Any) -> Any:
+        """What `loaded` returns if it is a factory, else `loaded`.
+
+        Without --factory it is one if it can be called without arguments: TypeError says that it is not.
+        """
+        try:
+            app = loaded()
+        except TypeError as error:
+            if self.factory:
+                self._fail("Error loading ASGI app factory: %s", error)
+            return loaded
+        if inspect.iscoroutine(app):
+            app.close()
+            self._fail("Error loading ASGI app factory: %s", "a factory must not be a coroutine function")
+        if not self.factory:
+            logger.warning(
+                "ASGI app factory detected. Using it, but please consider setting the --factory flag explicitly."
+            )
+        return app
+
+    def _fail(self, message: str, *arguments: object) -> NoReturn:
+        logger.error(message, *arguments)
+        sys.exit(STARTUP_FAILURE)

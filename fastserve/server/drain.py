@@ -1,0 +1,96 @@
+"""The end of a worker's connections, in steps, each with its own time.
+
+    0 s                            idle connections close; running requests go on, their connections close after them
+    timeout_graceful_disconnect    requests that still run receive http.disconnect: streams without end stop here
+    timeout_graceful_shutdown      their tasks are cancelled
+    + timeout_graceful_cancel      their connections are reset
+
+Times count from the start of the stop; None leaves a step out. Every step names in the log the requests that made it
+necessary. A forced exit goes to the last two steps at once.
+"""
+
+import asyncio
+import logging
+
+from fastserve.config import Settings
+from fastserve.server.changes import Changes
+from fastserve.types import WorkerProtocol
+
+logger = logging.getLogger("fastserve.error")
+
+REQUESTS_NAMED = 10
+"""Running requests that one step writes to the log; the rest is a number."""
+
+# Closing takes a turn of the loop or two: what closes within this time is not worth a line.
+_SETTLING = 0.1
+
+# Requests whose client has gone end without `on_idle`.
+_POLL = 0.1
+
+# Resetting a connection needs no answer from the client.
+_RESETTING = 1.0
+
+
+class Drain:
+    """One stop of `worker`. `force` may be called at any time."""
+
+    def __init__(self, worker: WorkerProtocol, settings: Settings, changes: Changes) -> None:
+        self._worker = worker
+        self._settings = settings
+        self._changes = changes
+        self._forced = False
+
+    def force(self) -> None:
+        self._forced = True
+        self._changes.notify()
+
+    async def run(self) -> None:
+        """Returns when no connection and no request is left, or all that can be done has been done."""
+        settings, worker = self._settings, self._worker
+        start = asyncio.get_running_loop().time()
+        worker.drain()
+        if not await self._quiet_by(start + _SETTLING):
+            if worker.connections:
+                logger.info("Waiting for connections to close. (CTRL+C to force quit)")
+            else:
+                logger.info("Waiting for background tasks to complete. (CTRL+C to force quit)")
+        cancel_after, disconnect_after = settings.timeout_graceful_shutdown, settings.timeout_graceful_disconnect
+        if disconnect_after is not None and (cancel_after is None or disconnect_after < cancel_after):
+            if await self._quiet_by(start + disconnect_after):
+                return
+            if not self._forced and worker.running():
+                logger.warning(
+                    "Disconnect %d running request(s), timeout graceful disconnect exceeded", self._name_running()
+                )
+                worker.disconnect()
+        if await self._quiet_by(None if cancel_after is None else start + cancel_after):
+            return
+        if not self._forced:
+            logger.error("Cancel %d running task(s), timeout graceful shutdown exceeded", self._name_running())
+        if worker.cancel() and await self._quiet_by(
+            asyncio.get_running_loop().time() + settings.timeout_graceful_cancel
+        ):
+            return
+        if not self._forced and worker.running():
+            logger.error("Reset %d running request(s), timeout graceful cancel exceeded", self._name_running())
+        worker.abort()
+        await self._changes.until(self._is_quiet, deadline=asyncio.get_running_loop().time() + _RESETTING, poll=_POLL)
+
+    def _is_quiet(self) -> bool:
+        return not self._worker.connections and not self._worker.running()
+
+    async def _quiet_by(self, deadline: float | None) -> bool:
+        """Wait until nothing is left, the exit is forced or `deadline`; returns whether nothing is left."""
+        await self._changes.until(lambda: self._forced or self._is_quiet(), deadline=deadline, poll=_POLL)
+        return self._is_quiet()
+
+    def _name_running(self) -> int:
+        running = sorted(self._worker.running(), key=lambda request: -request.age)
+        for request in running[:REQUESTS_NAMED]:
+            logger.warning(
+                "Still running after %.1f s: %s %s from %s",
+                request.age, request.method, request.path, request.client or "a unix socket",
+            )  # fmt: skip
+        if len(running) > REQUESTS_NAMED:
+            logger.warning("Still running: %d more", len(running) - REQUESTS_NAMED)
+        return len(running)

@@ -1,0 +1,307 @@
+"""`Server`: one worker process from start to end.
+
+Start: load the application, run its lifespan's startup, bind and listen, say so. Then wait for a reason to stop: a
+signal, `should_exit` set by anybody in any thread, or the request limit. Stop: close the listeners, drain the
+connections, run the lifespan's shutdown, hand the signals on to whoever handled them before.
+
+Nothing polls: `should_exit` and `force_exit` are properties that wake the loop. A subclass that overrides `on_tick`
+gets its tick every 0.1 s, and pays for it.
+"""
+
+import asyncio
+import contextlib
+import functools
+import logging
+import os
+import random
+import signal
+import socket
+import sys
+import threading
+import time
+from collections.abc import Callable, Generator, Sized
+from types import FrameType
+from typing import Any
+
+from fastserve.config import STARTUP_FAILURE
+from fastserve.server.changes import Changes
+from fastserve.server.config import Config
+from fastserve.server.drain import Drain
+from fastserve.server.lifespan import LifespanOff, LifespanOn
+from fastserve.server.logs import style
+from fastserve.transport import listeners
+from fastserve.transport.listeners import Listener
+from fastserve.types import WorkerProtocol
+
+HANDLED_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+# A process group and a wrapper script both pass the same SIGTERM on: within this time it is one.
+_ONE_SIGNAL = 0.5
+
+_TICK = 0.1
+
+logger = logging.getLogger("fastserve.error")
+
+
+class ServerState:
+    """Counts of a running server, by uvicorn's names. Only the lengths of `connections` and `tasks` mean something."""
+
+    def __init__(self) -> None:
+        self.worker: WorkerProtocol | None = None
+
+    @property
+    def total_requests(self) -> int:
+        return self.worker.total_requests if self.worker is not None else 0
+
+    @property
+    def connections(self) -> Sized:
+        return range(self.worker.connections if self.worker is not None else 0)
+
+    @property
+    def tasks(self) -> Sized:
+        return self.worker.running() if self.worker is not None else []
+
+
+class Server:
+    """A server of one `Config`. `run` blocks; `serve` is its coroutine, for a loop that is somebody else's."""
+
+    lifespan: LifespanOn | LifespanOff
+
+    def __init__(self, config: Config) -> None:
+        self.config = config
+        self.server_state = ServerState()
+        self.servers: list[asyncio.AbstractServer] = []
+        self.started = False
+        """True from the moment connections are accepted."""
+        self._should_exit = False
+        self._force_exit = False
+        self._changes: Changes | None = None
+        self._drain: Drain | None = None
+        self._listeners: list[Listener] = []
+        self._captured_signals: list[int] = []
+        self._first_signal_at = 0.0
+
+    @property
+    def should_exit(self) -> bool:
+        """Set to stop gracefully; from any thread, before or while the server runs."""
+        return self._should_exit
+
+    @should_exit.setter
+    def should_exit(self, value: bool) -> None:
+        self._should_exit = value
+        self._notify()
+
+    @property
+    def force_exit(self) -> bool:
+        """Set to stop at once: running requests are cancelled and the lifespan's shutdown is left out."""
+        return self._force_exit
+
+    @force_exit.setter
+    def force_exit(self, value: bool) -> None:
+        self._force_exit = value
+        if value and self._drain is not None:
+            self._drain.force()
+        self._notify()
+
+    @functools.cached_property
+    def limit_max_requests(self) -> int | None:
+        """The request limit of this process: the option and its random addition."""
+        if self.config.limit_max_requests is None:
+            return None
+        return self.config.limit_max_requests + random.randint(0, self.config.limit_max_requests_jitter)
+
+    def run(self, sockets: list[socket.socket] | None = None) -> None:
+        """Serve on a new event loop until the server stops. Ctrl-C ends in KeyboardInterrupt, after the stop."""
+        with asyncio.Runner(loop_factory=self.config.get_loop_factory()) as runner:
+            runner.run(self.serve(sockets=sockets))
+
+    async def serve(self, sockets: list[socket.socket] | None = None) -> None:
+        """Serve on the running loop until the server stops, on `sockets` (closed at the end) where they are given.
+
+        Handles SIGINT and SIGTERM meanwhile, on the main thread only; afterwards the previous handlers are back and
+        get the signals that came.
+        """
+        with self.capture_signals():
+            await self._serve(sockets)
+
+    async def _serve(self, sockets: list[socket.socket] | None) -> None:
+        if not self.config.loaded:
+            self.config.load()
+        self.lifespan = self.config.lifespan_class(self.config)
+        self._log_process("Started server process [%d]")
+        try:
+            await self.startup(sockets=sockets)
+            if not self.should_exit:
+                await self.main_loop()
+            if self.started:
+                await self.shutdown(sockets=sockets)
+            else:
+                await self._end_lifespan()
+        except BaseException:
+            self._release(sockets)
+            raise
+        finally:
+            if self.force_exit:
+                self._release(sockets)
+            self._changes = None
+        self._log_process("Finished server process [%d]")
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Run the lifespan's startup, then listen. A stop requested meanwhile leaves it at the startup."""
+        await self._unless_forced(self.lifespan.startup())
+        if self.lifespan.should_exit:
+            sys.exit(STARTUP_FAILURE)
+        if self.should_exit:
+            return
+        if sockets is None:
+            try:
+                self._listeners = self.config.listen()
+            except OSError as error:
+                logger.error(error)
+                await self.lifespan.shutdown()
+                sys.exit(STARTUP_FAILURE)
+        loop = asyncio.get_running_loop()
+        worker, protocol_factory = self.assemble(loop)
+        worker.on_idle = self._notify
+        if self.limit_max_requests is not None:
+            worker.request_limit = self.limit_max_requests
+            worker.on_limit = self._on_limit
+        self.server_state.worker = worker
+        for sock in sockets if sockets is not None else [listener.sock for listener in self._listeners]:
+            self.servers.append(await self._accept_on(sock, loop, protocol_factory))
+        if sockets is None:
+            self.config.announce(self._listeners)
+        self.started = True
+
+    def assemble(self, loop: asyncio.AbstractEventLoop) -> tuple[WorkerProtocol, Callable[[], asyncio.BaseProtocol]]:
+        """The worker, and the factory of the protocols that feed it."""
+        # Compiled; needed where requests are served, not where a command line is read or children are watched.
+        from fastserve.server.assembly import assemble
+
+        return assemble(self.config, loop, self.lifespan.state)
+
+    async def main_loop(self) -> None:
+        """Return when the server is to stop."""
+        if type(self).on_tick is Server.on_tick and "on_tick" not in self.__dict__:
+            await self._watch().until(lambda: self.should_exit)
+            return
+        counter = 0
+        while not await self.on_tick(counter):
+            counter = (counter + 1) % 864000
+            await self._watch().until(lambda: self.should_exit, deadline=asyncio.get_running_loop().time() + _TICK)
+
+    async def on_tick(self, counter: int) -> bool:
+        """For subclasses: called every 0.1 s if overridden, with the number of the call; True stops the server."""
+        return self.should_exit
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Stop accepting, drain the connections, run the lifespan's shutdown."""
+        logger.info("Shutting down")
+        self._close_listeners(sockets)
+        worker = self.server_state.worker
+        if worker is not None:
+            self._drain = Drain(worker, self.config, self._watch())
+            if self.force_exit:
+                self._drain.force()
+            await self._drain.run()
+            self._drain = None
+        for server in self.servers:
+            # Every connection has been closed or reset; a loop that still counts one does not hold up the stop.
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(1.0):
+                    await server.wait_closed()
+        self.servers = []
+        await self._end_lifespan()
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Generator[None, None, None]:
+        """Handle SIGINT and SIGTERM with `handle_exit`; afterwards raise those that came for the previous handlers."""
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
+        # signal.signal, not loop.add_signal_handler: only this gives the previous handlers back.
+        previous = {number: signal.signal(number, self.handle_exit) for number in HANDLED_SIGNALS}
+        try:
+            yield
+        finally:
+            for number, handler in previous.items():
+                signal.signal(number, handler)
+        for captured in reversed(self._captured_signals):
+            signal.raise_signal(captured)
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """The signal handler. The first signal stops gracefully; a second SIGINT, or a later SIGTERM, forces."""
+        now = time.monotonic()
+        repeated = bool(self._captured_signals) and now - self._first_signal_at > _ONE_SIGNAL
+        if not self._captured_signals:
+            self._first_signal_at = now
+        self._captured_signals.append(sig)
+        if repeated or (sig == signal.SIGINT and self.should_exit):
+            self.force_exit = True
+        else:
+            self.should_exit = True
+
+    def _watch(self) -> Changes:
+        if self._changes is None:
+            self._changes = Changes(asyncio.get_running_loop())
+        return self._changes
+
+    def _notify(self) -> None:
+        if self._changes is not None:
+            self._changes.notify()
+
+    def _on_limit(self) -> None:
+        logger.info("Maximum request limit of %d exceeded. Terminating process.", self.limit_max_requests)
+        self.should_exit = True
+
+    async def _accept_on(
+        self,
+        sock: socket.socket,
+        loop: asyncio.AbstractEventLoop,
+        protocol_factory: Callable[[], asyncio.BaseProtocol],
+    ) -> asyncio.AbstractServer:
+        if sock.family != socket.AF_UNIX:
+            return await loop.create_server(protocol_factory, sock=sock, backlog=self.config.backlog)
+        options: dict[str, Any] = {}
+        if sys.version_info >= (3, 13):
+            # The file is removed by its Listener; that of a socket given to us is not ours to remove.
+            options["cleanup_socket"] = False
+        return await loop.create_unix_server(protocol_factory, sock=sock, backlog=self.config.backlog, **options)
+
+    async def _end_lifespan(self) -> None:
+        if not self.force_exit:
+            await self._unless_forced(self.lifespan.shutdown())
+
+    async def _unless_forced(self, step: Any) -> None:
+        """Run `step`, a coroutine of the lifespan; give it up, and the lifespan, when the exit is forced."""
+        changes = self._watch()
+        task = asyncio.get_running_loop().create_task(step)
+        task.add_done_callback(lambda _: changes.notify())
+        try:
+            await changes.until(lambda: task.done() or self.force_exit)
+        finally:
+            if not task.done():
+                task.cancel()
+        if task.done():
+            task.result()
+
+    def _close_listeners(self, sockets: list[socket.socket] | None) -> None:
+        for server in self.servers:
+            server.close()
+        listeners.close_all(self._listeners)
+        self._listeners = []
+        for sock in sockets or []:
+            sock.close()
+
+    def _release(self, sockets: list[socket.socket] | None) -> None:
+        """Give back what is left when serving ends in an exception or by force."""
+        self._close_listeners(sockets)
+        worker = self.server_state.worker
+        if worker is not None and worker.connections:
+            worker.cancel()
+            worker.abort()
+        self.lifespan.cancel()
+
+    def _log_process(self, message: str) -> None:
+        color_message = message.replace("%d", style("%d", fg="cyan"))
+        logger.info(message, os.getpid(), extra={"color_message": color_message})

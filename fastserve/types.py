@@ -1,0 +1,52 @@
+"""Types that more than one floor speaks of: the ASGI callables, and what a worker shows to the server above it."""
+
+from collections.abc import Awaitable, Callable, MutableMapping
+from typing import Any, NamedTuple, Protocol
+
+Scope = MutableMapping[str, Any]
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+ASGI3Application = Callable[[Scope, Receive, Send], Awaitable[None]]
+ASGI2Application = Callable[[Scope], Callable[[Receive, Send], Awaitable[None]]]
+
+
+class RunningRequest(NamedTuple):
+    """A request whose response is not complete, for logs. Text is escaped already; `age` is in seconds."""
+
+    method: str
+    path: str
+    client: str
+    age: float
+
+
+class WorkerProtocol(Protocol):
+    """What the server uses of `fastserve.protocol._worker.Worker`: counts, and the steps of a stop.
+
+    The four steps are meant in this order; each may be called more than once and none of them blocks.
+    """
+
+    connections: int
+    """Connections open now."""
+    total_requests: int
+    """Responses completed so far."""
+    request_limit: int
+    """`on_limit` is called once, when `total_requests` reaches this. 0: never."""
+    on_limit: Callable[[], None] | None
+    on_idle: Callable[[], None] | None
+    """Called when the last connection has closed."""
+
+    def running(self) -> list[RunningRequest]:
+        """The requests whose response is not complete."""
+
+    def drain(self) -> None:
+        """Close idle connections now, the others after the response they are sending."""
+
+    def disconnect(self) -> int:
+        """Deliver `http.disconnect` to every running request; returns how many."""
+
+    def cancel(self) -> int:
+        """Cancel every running task; returns how many."""
+
+    def abort(self) -> int:
+        """Reset every connection; returns how many."""
