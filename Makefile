@@ -157,7 +157,7 @@ wheel: $(VENV)/.stamp-build
 	@ls -l dist
 
 docs: build
-	$(PY) docs/options_table.py
+	PYTHONPATH=. $(PY) docs/options_table.py
 
 clean:
 	rm -rf build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .benchmarks
