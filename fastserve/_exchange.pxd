@@ -27,6 +27,10 @@ cdef class Endpoint:
     cdef readonly object server     # (host: str, port: int), or (path: str, None)
     cdef readonly str scheme        # "http" or "https"
     cdef object cache               # the gateway's own, for what it derives from the above; None at first
+    cdef str _peer
+
+    # The client as host:port for logs, "" on a Unix socket.
+    cdef str peer(self)
 
 
 cdef class Responder:

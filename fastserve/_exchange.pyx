@@ -25,6 +25,11 @@ cdef class Endpoint:
         self.server = server
         self.scheme = scheme
 
+    cdef str peer(self):
+        if self._peer is None:
+            self._peer = "" if self.client is None else f"{self.client[0]}:{self.client[1]}"
+        return self._peer
+
 
 cdef class Responder:
     """The gateway's side of a running exchange; every method does nothing here."""

@@ -7,8 +7,6 @@ from fastserve.protocol._connection import Upgrade, WorkerState
 from fastserve.protocol._timers import Clock
 from fastserve.types import RunningRequest
 
-def describe_peer(client: tuple[str, int] | None) -> str: ...
-
 class Worker(WorkerState):
     def __init__(
         self,

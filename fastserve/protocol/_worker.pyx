@@ -27,11 +27,6 @@ cdef double _seconds(object value):
     return FOREVER if value is None or value <= 0 else value
 
 
-def describe_peer(client: tuple[str, int] | None) -> str:
-    """Write a client address as host:port; a Unix socket has none, and gives an empty string."""
-    return "" if client is None else f"{client[0]}:{client[1]}"
-
-
 cdef class Worker(WorkerState):
     """The connections of one worker.
 
@@ -117,7 +112,7 @@ cdef class Worker(WorkerState):
         return 0
 
     cdef int note_rejection(self, Connection connection, int status, str reason, bytes sample) except -1:
-        cdef object client
+        cdef str peer
         self.rejected += 1
         if self.now - self._shown_since >= 1.0:
             if self._hidden:
@@ -128,14 +123,14 @@ cdef class Worker(WorkerState):
         if self._shown > REJECTIONS_SHOWN:
             self._hidden += 1
             return 0
-        client = connection.stream.endpoint().client if connection.stream is not None else None
+        peer = connection.stream.endpoint().peer() if connection.stream is not None else ""
         if status == 503:
             self._logger.warning(reason)
         elif sample:
             self._logger.warning("Invalid HTTP request received. %s - %d: %s: %s",
-                                 describe_peer(client), status, reason, ascii(sample)[1:])
+                                 peer, status, reason, ascii(sample)[1:])
         else:
-            self._logger.warning("Invalid HTTP request received. %s - %d: %s", describe_peer(client), status, reason)
+            self._logger.warning("Invalid HTTP request received. %s - %d: %s", peer, status, reason)
         return 0
 
     cdef int call_failed(self, Connection connection, object error) except -1:
@@ -190,7 +185,7 @@ cdef class Worker(WorkerState):
             RunningRequest(
                 exchange.method,
                 quote(exchange.raw_path, safe="/%"),
-                describe_peer(exchange.endpoint.client),
+                exchange.endpoint.peer(),
                 now - exchange.started,
             )
             for exchange in self.running_exchanges.snapshot()

@@ -1,0 +1,34 @@
+# ASGI 3.0 (HTTP specification 2.5): exchanges to scope, receive and send.
+
+from fastserve._exchange cimport Exchange, Handler
+from fastserve.gateway._awaitables cimport Awaited
+from fastserve.gateway._task cimport TaskDriver
+
+
+cdef class AsgiGateway(Handler):
+    cdef object application
+    cdef object loop
+    cdef TaskDriver tasks
+    cdef object logger
+    cdef dict state                 # of the lifespan; every request gets a shallow copy
+    cdef str root_path
+    cdef bytes raw_root_path
+
+    cdef dict _template(self, Exchange exchange)
+    cdef dict _scope(self, Exchange exchange)
+
+
+cdef class AsgiCycle(Awaited):
+    # One call of the application: its receive, its send, and what becomes of it.
+    cdef AsgiGateway gateway
+    cdef Exchange exchange
+    cdef object task                # RequestTask or asyncio.Task; None before the first suspension and after the end
+    cdef bint first_step            # the application is in the step that handle() makes
+    cdef bint body_ended            # the application has got the message with more_body=False
+    cdef bint cancelled             # by the server
+
+    cdef dict _message(self)
+    cdef int _start(self, object message) except -1
+    cdef int _hint(self, object message) except -1
+    cdef int _flush(self) except -1
+    cdef int _ended(self, object result, object exception) except -1

@@ -1,0 +1,22 @@
+from asyncio import AbstractEventLoop
+from logging import Logger
+from typing import Any, Literal
+
+from fastserve._exchange import Handler
+from fastserve.gateway._awaitables import Awaited
+from fastserve.types import ASGI3Application
+
+class AsgiGateway(Handler):
+    def __init__(
+        self,
+        application: ASGI3Application,
+        loop: AbstractEventLoop,
+        *,
+        root_path: str = "",
+        state: dict[str, Any] | None = None,
+        task: Literal["auto", "native", "asyncio"] = "auto",
+        reset_contextvars: bool = False,
+        logger: Logger | None = None,
+    ) -> None: ...
+
+class AsgiCycle(Awaited): ...

@@ -1,0 +1,290 @@
+"""ASGI 3.0 over an exchange (HTTP specification 2.5).
+
+AsgiGateway builds the scope and starts the application; AsgiCycle is one such call. Its `send` validates messages and
+hands them to the exchange; the awaitable it returns is a finished one unless the client is slow. Its `receive` returns
+what is there and waits only when nothing is.
+
+Errors of the application are told in uvicorn's words: they are raised where `send` is called, and what goes wrong with
+the call as a whole is logged here, with its traceback, and answered with 500 when nothing is on the wire yet.
+"""
+
+import logging
+from asyncio import CancelledError
+from urllib.parse import unquote
+
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
+from cpython.dict cimport PyDict_Copy
+from cpython.unicode cimport PyUnicode_DecodeASCII
+from libc.string cimport memchr
+
+from fastserve._exchange cimport (
+    RESPONSE_BODY,
+    RESPONSE_COMPLETE,
+    RESPONSE_EXPECTED,
+    RESPONSE_STARTED,
+    RESPONSE_TRAILERS,
+    Exchange,
+    Handler,
+)
+from fastserve.gateway._awaitables cimport NOT_YET, READY, Awaited
+from fastserve.gateway._task cimport TaskDriver, as_coroutine
+
+cdef dict ASGI = {"version": "3.0", "spec_version": "2.5"}
+cdef dict EXTENSIONS = {"http.response.trailers": {}, "http.response.early_hint": {}}
+cdef enum AwaitedKind:
+    MESSAGE         # receive() has something to answer
+    ROOM            # the client keeps up
+
+cdef bytes EMPTY = b""
+cdef tuple NO_FIELDS = ()
+cdef str TYPE = "type"
+cdef str RESPONSE_START = "http.response.start"
+cdef str RESPONSE_BODY_MESSAGE = "http.response.body"
+cdef str RESPONSE_TRAILERS_MESSAGE = "http.response.trailers"
+cdef str EARLY_HINT = "http.response.early_hint"
+
+
+cdef str _decode_path(bytes raw):
+    # Percent-decoded as UTF-8; bytes that are not are replaced, as urllib and so uvicorn do.
+    cdef const char* data = PyBytes_AS_STRING(raw)
+    cdef Py_ssize_t size = PyBytes_GET_SIZE(raw)
+    cdef str text = PyUnicode_DecodeASCII(data, size, NULL)
+    if memchr(data, c"%", size) is NULL:
+        return text
+    return unquote(text)
+
+
+cdef class AsgiGateway(Handler):
+    """Answers exchanges by calling an ASGI 3 application.
+
+    root_path: put before the path of every request, as uvicorn does. state: the lifespan's. task: what drives the
+    application, "auto", "native" or "asyncio" (see TaskDriver). reset_contextvars: run requests in an empty context
+    instead of a copy of the server's. logger: told of the application's errors.
+    """
+
+    def __init__(
+        self,
+        application,
+        loop,
+        *,
+        root_path="",
+        state=None,
+        task="auto",
+        reset_contextvars=False,
+        logger=None,
+    ):
+        self.application = application
+        self.loop = loop
+        self.tasks = TaskDriver(loop, task, empty_context=reset_contextvars)
+        self.root_path = root_path
+        self.raw_root_path = root_path.encode("ascii", "surrogateescape")
+        self.state = {} if state is None else state
+        self.logger = logger if logger is not None else logging.getLogger("fastserve.error")
+
+    cdef int handle(self, Exchange exchange) except -1:
+        cdef AsgiCycle cycle = AsgiCycle.__new__(AsgiCycle)
+        cdef dict scope
+        cycle.gateway = self
+        cycle.driver = self.tasks
+        cycle.exchange = exchange
+        exchange.responder = cycle
+        scope = self._scope(exchange)
+        try:
+            coroutine = as_coroutine(self.application(scope, cycle.receive, cycle.send))
+        except BaseException as error:
+            if not isinstance(error, Exception):
+                raise
+            cycle._ended(None, error)
+            return exchange.stepped()
+        cycle.first_step = True
+        task = self.tasks.start(coroutine, cycle)
+        cycle.first_step = False
+        if not exchange.application_done:
+            cycle.task = task
+        return 0
+
+    cdef dict _template(self, Exchange exchange):
+        # Every key is there from the start, so that a copy never grows.
+        cdef dict template = {
+            TYPE: "http",
+            "asgi": None,
+            "http_version": None,
+            "server": exchange.endpoint.server,
+            "client": exchange.endpoint.client,
+            "scheme": exchange.endpoint.scheme,
+            "method": None,
+            "root_path": self.root_path,
+            "path": None,
+            "raw_path": None,
+            "query_string": None,
+            "headers": None,
+            "state": None,
+            "extensions": None,
+        }
+        exchange.endpoint.cache = template
+        return template
+
+    cdef dict _scope(self, Exchange exchange):
+        cdef dict template = exchange.endpoint.cache
+        cdef dict scope
+        cdef str path
+        if template is None:
+            template = self._template(exchange)
+        scope = PyDict_Copy(template)
+        # Fresh, because applications may write into them.
+        scope["asgi"] = PyDict_Copy(ASGI)
+        scope["extensions"] = PyDict_Copy(EXTENSIONS) if exchange.minor else {}
+        scope["state"] = PyDict_Copy(self.state)
+        scope["http_version"] = "1.1" if exchange.minor else "1.0"
+        scope["method"] = exchange.method
+        scope["headers"] = exchange.fields
+        scope["query_string"] = exchange.query
+        path = _decode_path(exchange.raw_path)
+        if self.root_path:
+            scope["path"] = self.root_path + path
+            scope["raw_path"] = self.raw_root_path + exchange.raw_path
+        else:
+            scope["path"] = path
+            scope["raw_path"] = exchange.raw_path
+        return scope
+
+
+cdef class AsgiCycle(Awaited):
+    """One call of an ASGI application."""
+
+    # --- what the application calls
+
+    def receive(self):
+        """Return an awaitable of the next message: http.request with body bytes, or http.disconnect."""
+        return self.wait(MESSAGE)
+
+    cdef object awaited(self, int kind):
+        cdef dict message
+        if kind == ROOM:
+            return None if self.exchange.writable() else NOT_YET
+        message = self._message()
+        if message is None:
+            self.exchange.want_body()
+            self._flush()
+            return NOT_YET
+        return message
+
+    cdef dict _message(self):
+        # The next message, or None when the application has to wait for it.
+        cdef Exchange exchange = self.exchange
+        cdef bytes body
+        if exchange.detached or exchange.phase == RESPONSE_COMPLETE:
+            return {TYPE: "http.disconnect"}
+        if not self.body_ended:
+            if exchange.request_complete:
+                self.body_ended = True
+                return {TYPE: "http.request", "body": exchange.take(), "more_body": False}
+            if exchange.disconnected:
+                return {TYPE: "http.disconnect"}
+            if exchange.queued:
+                return {TYPE: "http.request", "body": exchange.take(), "more_body": True}
+        elif exchange.disconnected:
+            return {TYPE: "http.disconnect"}
+        return None
+
+    def send(self, message):
+        """Take a response message; return an awaitable that is finished at once unless the client is slow."""
+        cdef Exchange exchange = self.exchange
+        cdef object kind = message[TYPE]
+        if exchange.detached:
+            return READY
+        if exchange.phase == RESPONSE_EXPECTED:
+            if kind == RESPONSE_START:
+                self._start(message)
+            elif kind == EARLY_HINT:
+                self._hint(message)
+            else:
+                raise RuntimeError(f"Expected ASGI message 'http.response.start', but got '{kind}'.")
+            return READY
+        if exchange.phase <= RESPONSE_BODY:
+            if kind == RESPONSE_BODY_MESSAGE:
+                exchange.body(message.get("body", EMPTY), message.get("more_body", False))
+            elif kind == EARLY_HINT and exchange.phase == RESPONSE_STARTED:
+                self._hint(message)
+            else:
+                raise RuntimeError(f"Expected ASGI message 'http.response.body', but got '{kind}'.")
+        elif exchange.phase == RESPONSE_TRAILERS:
+            if kind != RESPONSE_TRAILERS_MESSAGE:
+                raise RuntimeError(f"Expected ASGI message 'http.response.trailers', but got '{kind}'.")
+            exchange.trailers(message.get("headers", NO_FIELDS), message.get("more_trailers", False))
+        else:
+            raise RuntimeError(f"Unexpected ASGI message '{kind}' sent, after response already completed.")
+        self._flush()
+        if exchange.phase == RESPONSE_COMPLETE and self.waiters is not None:
+            # Whoever listens for a disconnect has its answer: there is nothing to come.
+            self.wake(MESSAGE)
+        if exchange.writable():
+            return READY
+        return self.wait(ROOM)
+
+    cdef int _start(self, object message) except -1:
+        try:
+            status = message["status"]
+        except KeyError:
+            raise RuntimeError("ASGI message 'http.response.start' has no 'status'.") from None
+        if not isinstance(status, int):
+            raise RuntimeError(f"Response status must be an integer, not {type(status).__name__}.")
+        return self.exchange.start(status, message.get("headers", NO_FIELDS), message.get("trailers", False))
+
+    cdef int _hint(self, object message) except -1:
+        cdef object links = message.get("links", NO_FIELDS)
+        self.exchange.inform(103, [(b"link", link) for link in links])
+        return self._flush()
+
+    cdef int _flush(self) except -1:
+        # Inside a step of our own task what is corked leaves when the step is over; from elsewhere it leaves now.
+        if self.first_step or (self.task is not None and self.driver.current() is self.task and self.driver.native):
+            return 0
+        return self.exchange.flush()
+
+    # --- what the protocol tells
+
+    cdef int body_arrived(self) except -1:
+        return self.wake(MESSAGE) if self.waiters is not None else 0
+
+    cdef int drained(self) except -1:
+        return self.wake(ROOM) if self.waiters is not None else 0
+
+    cdef int disconnected(self) except -1:
+        self.drained()
+        return self.body_arrived()
+
+    cdef int cancel(self) except -1:
+        self.cancelled = True
+        if self.task is not None:
+            self.task.cancel()
+        return 0
+
+    # --- the end
+
+    cdef int task_suspended(self) except -1:
+        return self.exchange.stepped()
+
+    cdef int task_finished(self, object result, object exception) except -1:
+        self._ended(result, exception)
+        return self.exchange.stepped()
+
+    cdef int _ended(self, object result, object exception) except -1:
+        cdef Exchange exchange = self.exchange
+        cdef object logger = self.gateway.logger
+        self.task = None
+        if exception is not None:
+            if not (self.cancelled and isinstance(exception, CancelledError)):
+                logger.error("Exception in ASGI application\n", exc_info=exception)
+            exchange.fail()
+        elif result is not None:
+            logger.error("ASGI callable should return None, but returned '%s'.", result)
+            exchange.fail()
+        elif exchange.phase == RESPONSE_EXPECTED and not exchange.disconnected:
+            logger.error("ASGI callable returned without starting response.")
+            exchange.fail()
+        elif exchange.phase != RESPONSE_COMPLETE:
+            if not exchange.disconnected:
+                logger.error("ASGI callable returned without completing response.")
+            exchange.fail()
+        return exchange.finished()
