@@ -1,0 +1,73 @@
+# The worker's own epoll: accepts, receives and sends by itself, inside any event loop.
+#
+#   Hub               one epoll instance, known to the loop as a single readable descriptor
+#   NativeListener    a listening socket in it
+#   NativeStream      a connected socket in it: the Stream of a connection
+
+from libc.stdint cimport uint32_t
+
+from fastserve._buffer cimport Buffer
+from fastserve._exchange cimport Endpoint
+from fastserve.protocol._connection cimport Stream, WorkerState
+
+
+cdef extern from "<netinet/in.h>":
+    cdef struct sockaddr_in6:
+        pass
+
+
+cdef class Hub:
+    cdef WorkerState worker
+    cdef object loop
+    cdef int fd                     # the epoll instance, -1 once closed
+    cdef Buffer memory              # what every receive goes to; one stream at a time
+    cdef bint lent                  # a connection is looking at it
+    cdef set streams                # the open ones: epoll knows them by borrowed pointers
+    cdef list listeners
+    cdef list ended                 # closed streams whose connection is yet to be told; alive until the batch is over
+    cdef bint batching              # inside _run()
+    cdef bint scheduled             # _tell_ended() is on the loop's list
+
+    cdef int _control(self, int operation, int fd, uint32_t events, void* owner, int tag) except -1
+    cdef int adopt(self, int fd, NativeListener listener, const sockaddr_in6* peer) except -1
+    cdef int end(self, NativeStream stream) except -1
+
+
+cdef class NativeListener:
+    cdef Hub hub
+    cdef readonly object socket     # socket.socket: owns the descriptor
+    cdef int fd
+    cdef int family
+    cdef object server              # this end as scope["server"] shows it; None where it depends on the connection
+    cdef readonly bint accepting    # in the epoll set
+    cdef object timer               # runs while accepting pauses for want of descriptors or memory
+
+    cdef int accept_some(self) except -1
+    cdef int _exhausted(self, int error) except -1
+
+
+cdef class NativeStream(Stream):
+    cdef Hub hub
+    cdef NativeListener listener
+    cdef int fd                     # -1 once closed
+    cdef bint registered            # in the epoll set
+    cdef uint32_t interest          # the events it is registered for
+    cdef bint reading               # the protocol wants bytes
+    cdef bint read_ended            # the peer has ended its half
+    cdef bint closing               # close once the queue is sent
+    cdef bint shutting              # end our half once the queue is sent
+    cdef list queue                 # bytes objects that the kernel has not taken, or None
+    cdef Py_ssize_t sent            # bytes of queue[0] that it has
+    cdef Py_ssize_t queued          # bytes it has not, in all
+    cdef object reason              # why the stream ended: OSError or None
+    cdef sockaddr_in6 peer          # of a TCP connection
+    cdef Endpoint facts             # made at the first question
+
+    cdef int ready(self, uint32_t events) except -1
+    cdef int receive(self) except -1
+    cdef int _send_queue(self) except -1
+    cdef int _keep(self, bytes data, Py_ssize_t taken) except -1
+    cdef int _update(self) except -1
+    cdef int _leave(self) except -1
+    cdef int _failed(self, int error) except -1
+    cdef int _close(self, bint reset) except -1

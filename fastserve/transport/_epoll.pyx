@@ -1,0 +1,556 @@
+"""The worker's own epoll: sockets without the event loop's transports.
+
+The hub's epoll instance is one descriptor of the loop (`add_reader`), whatever loop that is. When it is readable, one
+batch of events is handled here: bounded in number and in time, so that the loop's own work is not starved; epoll is
+level-triggered, what is left over is reported again. Events point at streams by borrowed pointers. A stream that closes
+leaves the epoll set at once, but is kept until its batch is over, so that a stale event finds it closed, not freed; only
+then its connection is told (`lost`).
+
+A new connection is read from before it joins the set: the request is usually there already, and a client that asks once
+and leaves is served without epoll ever hearing of it.
+"""
+
+import logging
+import os
+import socket
+
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
+from libc.errno cimport (
+    EAGAIN,
+    ECONNABORTED,
+    EINTR,
+    EMFILE,
+    ENFILE,
+    ENOBUFS,
+    ENOMEM,
+    EPERM,
+    EPROTO,
+    errno,
+)
+from libc.stdint cimport uint32_t, uint64_t, uintptr_t
+from libc.string cimport memcpy, memset
+
+from fastserve._buffer cimport Buffer, new_buffer
+from fastserve._exchange cimport Endpoint
+from fastserve.protocol._connection cimport Connection, Stream, WorkerState
+
+cdef extern from "<sys/epoll.h>" nogil:
+    cdef union epoll_data:
+        uint64_t u64
+
+    cdef struct epoll_event:
+        uint32_t events
+        epoll_data data
+
+    int epoll_create1(int flags)
+    int epoll_ctl(int epfd, int operation, int fd, epoll_event* event)
+    int epoll_wait(int epfd, epoll_event* events, int size, int timeout)
+    int EPOLL_CLOEXEC, EPOLL_CTL_ADD, EPOLL_CTL_DEL, EPOLL_CTL_MOD
+    uint32_t EPOLLIN, EPOLLOUT, EPOLLERR, EPOLLHUP, EPOLLEXCLUSIVE
+
+cdef extern from "<sys/socket.h>" nogil:
+    ctypedef Py_ssize_t ssize_t
+    ctypedef unsigned int socklen_t
+    cdef struct sockaddr:
+        unsigned short sa_family
+    cdef struct iovec:
+        void* iov_base
+        size_t iov_len
+    cdef struct msghdr:
+        iovec* msg_iov
+        size_t msg_iovlen
+    cdef struct linger:
+        int l_onoff
+        int l_linger
+    int accept4(int fd, sockaddr* address, socklen_t* size, int flags)
+    ssize_t recv(int fd, void* data, size_t size, int flags)
+    ssize_t send(int fd, const void* data, size_t size, int flags)
+    ssize_t sendmsg(int fd, const msghdr* message, int flags)
+    int shutdown(int fd, int how)
+    int getsockname(int fd, sockaddr* address, socklen_t* size)
+    int getsockopt(int fd, int level, int name, void* value, socklen_t* size)
+    int setsockopt(int fd, int level, int name, const void* value, socklen_t size)
+    int MSG_NOSIGNAL, SHUT_WR, SOCK_NONBLOCK, SOCK_CLOEXEC, AF_INET, AF_INET6, AF_UNIX
+    int SOL_SOCKET, SO_ERROR, SO_LINGER
+
+cdef extern from "<netdb.h>" nogil:
+    int getnameinfo(const sockaddr* address, socklen_t size, char* host, socklen_t host_size, char* service,
+                    socklen_t service_size, int flags)
+    int NI_NUMERICHOST, NI_NUMERICSERV
+
+cdef extern from "<unistd.h>" nogil:
+    int close(int fd)
+
+cdef enum:
+    RECEIVE_SIZE = 262144       # bytes one read may bring
+    BATCH_EVENTS = 256          # events handled before the loop gets its turn
+    BATCH_ACCEPTS = 64          # connections accepted from one listener before others get theirs
+    SEND_PIECES = 64            # pieces of a queue that go out with one sendmsg
+    TAG_LISTENER = 1            # in the event's pointer: a NativeListener, not a NativeStream
+
+cdef double BATCH_SECONDS = 0.010
+cdef double ACCEPT_PAUSE = 1.0  # seconds without accepting after the process ran out of descriptors or memory
+
+
+cdef class Hub:
+    """One epoll instance inside `loop`, for the connections of `worker`. Make it after any fork."""
+
+    def __init__(self, worker: WorkerState, loop):
+        self.fd = -1
+        self.worker = worker
+        self.loop = loop
+        self.memory = new_buffer(RECEIVE_SIZE)
+        self.streams = set()
+        self.listeners = []
+        self.ended = []
+        self.fd = epoll_create1(EPOLL_CLOEXEC)
+        if self.fd < 0:
+            raise OSError(errno, os.strerror(errno))
+        loop.add_reader(self.fd, self._run)
+
+    def __dealloc__(self):
+        if self.fd >= 0:
+            close(self.fd)
+
+    def listen(self, sock: socket.socket) -> NativeListener:
+        """Accept connections on `sock`, which listens already; it stays the caller's to close."""
+        cdef NativeListener listener = NativeListener(self, sock)
+        self.listeners.append(listener)
+        listener.resume()
+        return listener
+
+    def close(self) -> None:
+        """Stop accepting and reset what is open. The connections are told before this returns."""
+        cdef NativeListener listener
+        cdef NativeStream stream
+        if self.fd < 0:
+            return
+        for listener in list(self.listeners):
+            listener.close()
+        for stream in list(self.streams):
+            stream.abort()
+        self._tell_ended()
+        self.loop.remove_reader(self.fd)
+        close(self.fd)
+        self.fd = -1
+
+    def _run(self) -> None:
+        """Handle one batch of events; called by the loop."""
+        cdef epoll_event[BATCH_EVENTS] events
+        cdef int count = epoll_wait(self.fd, events, BATCH_EVENTS, 0)
+        cdef int index
+        cdef uint64_t owner
+        cdef NativeStream stream
+        cdef NativeListener listener
+        cdef double end = self.worker.clock.now() + BATCH_SECONDS
+        self.batching = True
+        try:
+            for index in range(count):
+                owner = events[index].data.u64
+                if owner & TAG_LISTENER:
+                    listener = <NativeListener> <void*> <uintptr_t> (owner & ~<uint64_t> TAG_LISTENER)
+                    if listener.accepting:
+                        listener.accept_some()
+                else:
+                    stream = <NativeStream> <void*> <uintptr_t> owner
+                    if stream.fd >= 0:
+                        stream.ready(events[index].events)
+                if index & 15 == 15 and self.worker.clock.now() > end:
+                    break
+        finally:
+            self.batching = False
+            if self.ended:
+                self._tell_ended()
+
+    def _tell_ended(self) -> None:
+        """Tell the connections of closed streams, and let go of them."""
+        cdef list ended = self.ended
+        cdef NativeStream stream
+        cdef Connection connection
+        self.scheduled = False
+        self.ended = []
+        for stream in ended:
+            connection = stream.connection
+            stream.connection = None
+            if connection is not None:
+                try:
+                    connection.lost(stream.reason)
+                except BaseException as error:
+                    self.worker.call_failed(connection, error)
+
+    cdef int _control(self, int operation, int fd, uint32_t events, void* owner, int tag) except -1:
+        cdef epoll_event event
+        event.events = events
+        event.data.u64 = <uint64_t> <uintptr_t> owner | <uint64_t> tag
+        if epoll_ctl(self.fd, operation, fd, &event) < 0:
+            raise OSError(errno, os.strerror(errno))
+        return 0
+
+    cdef int adopt(self, int fd, NativeListener listener, const sockaddr_in6* peer) except -1:
+        # A new connection; the descriptor is ours from here on.
+        cdef NativeStream stream = NativeStream.__new__(NativeStream)
+        cdef Connection connection
+        stream.hub = self
+        stream.fd = fd
+        stream.listener = listener
+        stream.reading = True
+        memcpy(&stream.peer, peer, sizeof(sockaddr_in6))
+        self.streams.add(stream)
+        connection = stream.connection = self.worker.new_connection()
+        try:
+            connection.opened(stream)
+            stream.receive()
+            if stream.fd >= 0:
+                stream._update()
+        except BaseException as error:
+            self.worker.call_failed(connection, error)
+        return 0
+
+    cdef int end(self, NativeStream stream) except -1:
+        self.streams.discard(stream)
+        self.ended.append(stream)
+        if not self.batching and not self.scheduled:
+            self.scheduled = True
+            self.loop.call_soon(self._tell_ended)
+        return 0
+
+
+cdef class NativeListener:
+    """A listening socket in the hub's epoll set; made by Hub.listen()."""
+
+    def __init__(self, hub: Hub, sock: socket.socket):
+        self.hub = hub
+        self.socket = sock
+        self.fd = sock.fileno()
+        self.family = sock.family
+        sock.setblocking(False)
+        name = sock.getsockname()
+        if self.family == AF_UNIX:
+            self.server = (os.fsdecode(name) if isinstance(name, bytes) else name, None)
+        else:
+            # Linux hands these on to what is accepted: one call here in the place of one for each connection.
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            if name[0] not in ("0.0.0.0", "::"):
+                self.server = (name[0], name[1])
+
+    def resume(self) -> None:
+        """Accept (again)."""
+        if self.timer is not None:
+            self.timer.cancel()
+            self.timer = None
+        if not self.accepting and self.socket is not None:
+            # Exclusive: of several workers that share a listener, one is woken for each connection.
+            self.hub._control(EPOLL_CTL_ADD, self.fd, EPOLLIN | EPOLLEXCLUSIVE, <void*> self, TAG_LISTENER)
+            self.accepting = True
+
+    def pause(self) -> None:
+        """Stop accepting for now; connections wait in the kernel's queue."""
+        if self.accepting:
+            self.accepting = False
+            self.hub._control(EPOLL_CTL_DEL, self.fd, 0, NULL, 0)
+
+    def close(self) -> None:
+        """Stop accepting for good. The socket itself is left to its owner."""
+        if self.timer is not None:
+            self.timer.cancel()
+            self.timer = None
+        self.pause()
+        self.socket = None
+        if self in self.hub.listeners:
+            self.hub.listeners.remove(self)
+            # An event of the present batch may still point here.
+            self.hub.loop.call_soon(self.close)
+
+    cdef int accept_some(self) except -1:
+        cdef sockaddr_in6 peer
+        cdef socklen_t size
+        cdef int count
+        cdef int fd
+        for count in range(BATCH_ACCEPTS):
+            memset(&peer, 0, sizeof(peer))
+            size = sizeof(peer)
+            fd = accept4(self.fd, <sockaddr*> &peer, &size, SOCK_NONBLOCK | SOCK_CLOEXEC)
+            if fd >= 0:
+                self.hub.adopt(fd, self, &peer)
+                if not self.accepting:
+                    return 0
+            elif errno in (ECONNABORTED, EINTR, EPROTO, EPERM):
+                continue
+            elif errno in (EMFILE, ENFILE, ENOBUFS, ENOMEM):
+                return self._exhausted(errno)
+            else:
+                return 0
+        return 0
+
+    cdef int _exhausted(self, int error) except -1:
+        # Connections stay in the kernel's queue; trying again at once would only spin.
+        logging.getLogger("fastserve.error").error(
+            "Cannot accept connections: %s. Trying again every %d s.", os.strerror(error), <int> ACCEPT_PAUSE)
+        self.pause()
+        self.timer = self.hub.loop.call_later(ACCEPT_PAUSE, self._retry)
+        return 0
+
+    def _retry(self) -> None:
+        self.timer = None
+        self.resume()
+
+
+cdef class NativeStream(Stream):
+    """One accepted socket; made by a listener."""
+
+    def __cinit__(self):
+        self.fd = -1
+
+    def __dealloc__(self):
+        if self.fd >= 0:
+            close(self.fd)
+
+    # --- called by the hub
+
+    cdef int ready(self, uint32_t events) except -1:
+        cdef Connection connection = self.connection
+        cdef int error = 0
+        cdef socklen_t size = sizeof(error)
+        try:
+            if events & EPOLLOUT:
+                self._send_queue()
+            if self.fd < 0:
+                return 0
+            if self.reading and not self.read_ended:
+                if events & (EPOLLIN | EPOLLERR | EPOLLHUP):
+                    self.receive()
+            elif events & (EPOLLERR | EPOLLHUP):
+                # Nobody reads: a reset is seen here only. An end of both halves is reported for ever; it can wait.
+                getsockopt(self.fd, SOL_SOCKET, SO_ERROR, &error, &size)
+                if error:
+                    self._failed(error)
+                elif not events & EPOLLOUT:
+                    self._leave()
+        except BaseException as failure:
+            self.hub.worker.call_failed(connection, failure)
+        return 0
+
+    cdef int receive(self) except -1:
+        cdef Hub hub = self.hub
+        cdef Connection connection = self.connection
+        cdef Buffer memory = hub.memory
+        cdef Py_ssize_t size
+        cdef bint outer = hub.lent
+        if outer:
+            # A nested event loop inside an application: what it is looking at must stay as it is.
+            memory = new_buffer(RECEIVE_SIZE)
+        size = recv(self.fd, memory.data, RECEIVE_SIZE, 0)
+        if size > 0:
+            hub.lent = True
+            try:
+                connection.received(memory.data, size)
+            finally:
+                hub.lent = outer
+        elif size == 0:
+            self.read_ended = True
+            self._update()
+            connection.ended()
+        elif errno != EAGAIN and errno != EINTR:
+            self._failed(errno)
+        return 0
+
+    cdef int _send_queue(self) except -1:
+        cdef iovec[SEND_PIECES] parts
+        cdef msghdr message
+        cdef Py_ssize_t taken
+        cdef int count = 0
+        cdef bytes piece
+        if not self.queue:
+            return 0
+        for piece in self.queue:
+            if count == SEND_PIECES:
+                break
+            parts[count].iov_base = PyBytes_AS_STRING(piece)
+            parts[count].iov_len = PyBytes_GET_SIZE(piece)
+            count += 1
+        parts[0].iov_base = <char*> parts[0].iov_base + self.sent
+        parts[0].iov_len -= self.sent
+        memset(&message, 0, sizeof(message))
+        message.msg_iov = parts
+        message.msg_iovlen = count
+        taken = sendmsg(self.fd, &message, MSG_NOSIGNAL)
+        if taken < 0:
+            if errno != EAGAIN and errno != EINTR:
+                self._failed(errno)
+            return 0
+        self.queued -= taken
+        taken += self.sent
+        count = 0
+        while count < len(self.queue) and taken >= PyBytes_GET_SIZE(self.queue[count]):
+            taken -= PyBytes_GET_SIZE(self.queue[count])
+            count += 1
+        del self.queue[:count]
+        self.sent = taken
+        if self.queue:
+            return 0
+        self.queue = None
+        self.blocked = False
+        if self.shutting:
+            shutdown(self.fd, SHUT_WR)
+        if self.closing:
+            return self._close(False)
+        self._update()
+        return self.connection.drained()
+
+    # --- called by the protocol
+
+    cdef int write(self, const char* data, Py_ssize_t size) except -1:
+        cdef Py_ssize_t taken = 0
+        if self.fd < 0 or self.closing:
+            return 0
+        if not self.blocked:
+            taken = send(self.fd, data, size, MSG_NOSIGNAL)
+            if taken == size:
+                return 0
+            if taken < 0:
+                if errno != EAGAIN and errno != EINTR:
+                    return self._failed(errno)
+                taken = 0
+        return self._keep(PyBytes_FromStringAndSize(data + taken, size - taken), 0)
+
+    cdef int write_body(self, const char* data, Py_ssize_t size, bytes owner, const char* body,
+                        Py_ssize_t body_size) except -1:
+        cdef iovec[2] parts
+        cdef msghdr message
+        cdef Py_ssize_t taken = 0
+        if self.fd < 0 or self.closing:
+            return 0
+        if not self.blocked:
+            parts[0].iov_base = <void*> data
+            parts[0].iov_len = size
+            parts[1].iov_base = <void*> body
+            parts[1].iov_len = body_size
+            memset(&message, 0, sizeof(message))
+            message.msg_iov = parts
+            message.msg_iovlen = 2
+            taken = sendmsg(self.fd, &message, MSG_NOSIGNAL)
+            if taken == size + body_size:
+                return 0
+            if taken < 0:
+                if errno != EAGAIN and errno != EINTR:
+                    return self._failed(errno)
+                taken = 0
+        if taken < size:
+            self._keep(PyBytes_FromStringAndSize(data + taken, size - taken), 0)
+            return self._keep(owner, 0)
+        return self._keep(owner, taken - size)
+
+    cdef int _keep(self, bytes data, Py_ssize_t taken) except -1:
+        # Wait with `data`, of which the first `taken` bytes are gone already. Only the first in the queue may have some.
+        if PyBytes_GET_SIZE(data) == taken:
+            return 0
+        if self.queue is None:
+            self.queue = []
+            self.sent = taken
+        self.queue.append(data)
+        self.queued += PyBytes_GET_SIZE(data) - taken
+        if not self.blocked:
+            self.blocked = True
+            self._update()
+        return 0
+
+    cdef Py_ssize_t pending(self) except -1:
+        return self.queued
+
+    cdef int pause_reading(self) except -1:
+        self.reading = False
+        return self._update()
+
+    cdef int resume_reading(self) except -1:
+        self.reading = True
+        return self._update()
+
+    cdef int shutdown(self) except -1:
+        if self.fd >= 0:
+            self.shutting = True
+            if not self.blocked:
+                shutdown(self.fd, SHUT_WR)
+        return 0
+
+    cdef int close(self) except -1:
+        if self.fd < 0 or self.closing:
+            return 0
+        if self.blocked:
+            self.closing = True
+            self.reading = False
+            return self._update()
+        return self._close(False)
+
+    cdef int abort(self) except -1:
+        return self._close(True)
+
+    cdef Endpoint endpoint(self):
+        cdef Endpoint facts = self.facts
+        cdef sockaddr_in6 name
+        cdef socklen_t size = sizeof(name)
+        if facts is None:
+            server = self.listener.server
+            client = None
+            if self.listener.family != AF_UNIX:
+                client = _address(<sockaddr*> &self.peer)
+                if server is None and getsockname(self.fd, <sockaddr*> &name, &size) == 0:
+                    server = _address(<sockaddr*> &name)
+            facts = self.facts = Endpoint(client, server)
+        return facts
+
+    # --- the descriptor
+
+    cdef int _update(self) except -1:
+        cdef uint32_t interest = 0
+        if self.fd < 0:
+            return 0
+        if self.reading and not self.read_ended:
+            interest = EPOLLIN
+        if self.blocked:
+            interest |= EPOLLOUT
+        if not self.registered:
+            self.hub._control(EPOLL_CTL_ADD, self.fd, interest, <void*> self, 0)
+            self.registered = True
+        elif interest != self.interest:
+            self.hub._control(EPOLL_CTL_MOD, self.fd, interest, <void*> self, 0)
+        self.interest = interest
+        return 0
+
+    cdef int _leave(self) except -1:
+        # No events at all, not even those that epoll reports unasked; until the next _update().
+        if self.registered:
+            self.registered = False
+            self.hub._control(EPOLL_CTL_DEL, self.fd, 0, NULL, 0)
+        return 0
+
+    cdef int _failed(self, int error) except -1:
+        self.reason = OSError(error, os.strerror(error))
+        return self._close(False)
+
+    cdef int _close(self, bint reset) except -1:
+        cdef linger now
+        if self.fd < 0:
+            return 0
+        if reset:
+            now.l_onoff = 1
+            now.l_linger = 0
+            setsockopt(self.fd, SOL_SOCKET, SO_LINGER, &now, sizeof(now))
+        self._leave()
+        close(self.fd)
+        self.fd = -1
+        self.blocked = False
+        self.queue = None
+        self.queued = 0
+        return self.hub.end(self)
+
+
+cdef object _address(const sockaddr* address):
+    # (host, port), or None for what is no IP address. A link-local IPv6 host has its zone.
+    cdef char[128] host
+    cdef char[8] port
+    if address.sa_family != AF_INET and address.sa_family != AF_INET6:
+        return None
+    if getnameinfo(address, sizeof(sockaddr_in6), host, sizeof(host), port, sizeof(port),
+                   NI_NUMERICHOST | NI_NUMERICSERV) != 0:
+        return None
+    return ((<bytes> host).decode("ascii"), int(<bytes> port))
