@@ -86,11 +86,14 @@ cdef class RawHead:
         self.seen = data
         return result
 
-    def repeat(self, bytes data, int count, bint build=True) -> None:
-        """Parse the same whole head `count` times, to measure; with the list of fields each time if `build`."""
+    def repeat(self, list heads, int count, bint build=True) -> None:
+        """Parse whole heads in turn, `count` in all, to measure; with the list of fields each time if `build`."""
         cdef int i
+        cdef int number = len(heads)
+        cdef bytes data
         cdef list fields
         for i in range(count):
+            data = heads[i % number]
             reset_head(&self.memory.head)
             if parse_head(&self.memory.head, data, len(data)) <= 0:
                 raise ValueError("not a whole head")
