@@ -13,6 +13,7 @@ from collections.abc import Callable
 import h11
 import httptools
 import pytest
+from pytest_benchmark.fixture import BenchmarkFixture
 
 from fastserve._parser import scan_implementations, use_scan
 from fastserve._request_parser import END, RequestParser
@@ -45,8 +46,6 @@ BROWSER = (
 HEADS = {"small-40": SMALL, "curl-77": CURL, "browser-800": BROWSER}
 CHUNKED = (b"POST / HTTP/1.1\r\nHost: localhost:8000\r\nTransfer-Encoding: chunked\r\n\r\n"
            + (b"400\r\n" + b"d" * 1024 + b"\r\n") * 64 + b"0\r\n\r\n")
-
-Benchmark = Callable[..., object]
 
 
 def varied(head: bytes) -> bytes:
@@ -109,38 +108,38 @@ def ours_publicly(data: bytes, count: int) -> None:
 
 
 @pytest.mark.parametrize("head", HEADS)
-def test_fields_fastserve(benchmark: Benchmark, head: str) -> None:
+def test_fields_fastserve(benchmark: BenchmarkFixture, head: str) -> None:
     benchmark.group = f"{head} -> fields, {ROUNDS} times"
     benchmark(RawHead().repeat, [HEADS[head]], ROUNDS, True)
 
 
 @pytest.mark.parametrize("head", HEADS)
-def test_fresh_fields_fastserve(benchmark: Benchmark, head: str) -> None:
+def test_fresh_fields_fastserve(benchmark: BenchmarkFixture, head: str) -> None:
     benchmark.group = f"{head} -> fields, {ROUNDS} times"
     benchmark(RawHead().repeat, [HEADS[head], varied(HEADS[head])], ROUNDS, True)
 
 
 @pytest.mark.parametrize("head", HEADS)
-def test_fields_request_parser(benchmark: Benchmark, head: str) -> None:
+def test_fields_request_parser(benchmark: BenchmarkFixture, head: str) -> None:
     benchmark.group = f"{head} -> fields, {ROUNDS} times"
     benchmark(ours_publicly, HEADS[head], ROUNDS)
 
 
 @pytest.mark.parametrize("head", HEADS)
-def test_fields_llhttp(benchmark: Benchmark, head: str) -> None:
+def test_fields_llhttp(benchmark: BenchmarkFixture, head: str) -> None:
     benchmark.group = f"{head} -> fields, {ROUNDS} times"
     benchmark(llhttp, HEADS[head], ROUNDS)
 
 
 @pytest.mark.parametrize("head", HEADS)
-def test_fields_h11(benchmark: Benchmark, head: str) -> None:
+def test_fields_h11(benchmark: BenchmarkFixture, head: str) -> None:
     benchmark.group = f"{head} -> fields, {ROUNDS} times"
     benchmark.pedantic(h11_heads, (HEADS[head], ROUNDS), rounds=3)
 
 
 @pytest.mark.parametrize("scan", scan_implementations()[1:])
 @pytest.mark.parametrize("head", HEADS)
-def test_parse(benchmark: Benchmark, head: str, scan: str) -> None:
+def test_parse(benchmark: BenchmarkFixture, head: str, scan: str) -> None:
     benchmark.group = f"{head} parsed, {ROUNDS} times"
     use_scan(scan)
     benchmark(RawHead().repeat, [HEADS[head]], ROUNDS, False)
@@ -148,6 +147,6 @@ def test_parse(benchmark: Benchmark, head: str, scan: str) -> None:
 
 
 @pytest.mark.parametrize("parse", [ours_publicly, llhttp, h11_heads])
-def test_chunked(benchmark: Benchmark, parse: Callable[[bytes, int], None]) -> None:
+def test_chunked(benchmark: BenchmarkFixture, parse: Callable[[bytes, int], None]) -> None:
     benchmark.group = "chunked body, 64 x 1 KiB"
     benchmark(parse, CHUNKED, 1)

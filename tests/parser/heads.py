@@ -46,8 +46,9 @@ def mutate(draw: st.DrawFn, data: bytes) -> bytes:
 
 
 sizes = mostly(["1", "5", "a", "0F", "003"], ["", "g", "-1", "8000000000000000", "0x1", "1 ", " 1", "0" * 17 + "1"])
-extensions = mostly([""], ["", ";a", ";a=b", ';a="b c"', ' ; a = "\\""', ";", ";a=", ";a b", ';"', ";a ", ";\x80", "\t;b"])
-trailers = mostly(["X: 1\r\n", "Content-Length: 9\r\n", ":"[1:]], ["X : 1\r\n", ": 1\r\n", " f\r\n", "X: 1\n", "X\r\n"])
+extensions = mostly([""], ["", ";a", ";a=b", ';a="b c"', ' ; a = "\\""', ";", ";a=", ";a b", ';"', ";a ",
+                                 ";\x80", "\t;b"])
+trailers = mostly(["X: 1\r\n", "Content-Length: 9\r\n", ""], ["X : 1\r\n", ": 1\r\n", " f\r\n", "X: 1\n", "X\r\n"])
 
 
 @st.composite

@@ -48,7 +48,7 @@ def test_well_known_names(identifier: str, name: str, sharing: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["hosts", "hos", "x-host", "content_length", "c0ntent-length", "accept-encodinG-",
-                                  "^ser-agent", "cookie2", "upgrade\x60"[:-1] + "~"])
+                                  "^ser-agent", "cookie2", "upgrade~"])
 def test_other_names(name: str) -> None:
     assert fields_of(name.encode() + b": 1") == [(name.lower().encode(), b"1")]
     head = RawHead()

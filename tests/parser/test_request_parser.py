@@ -79,7 +79,7 @@ def test_what_is_not_bytes() -> None:
 def test_a_rejection_is_final_and_counts_from_the_first_byte_of_the_request() -> None:
     parser = RequestParser()
     parser.feed(GET + CHUNKED + b"1\r\nx\r\n2\r\nab\r\r")
-    events = []
+    events: list[object] = []
     with pytest.raises(RequestRejected) as caught:
         events.extend(parser)
     for _ in range(2):
