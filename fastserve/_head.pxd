@@ -9,6 +9,6 @@ cdef class HeadMemory:
     cdef RequestHead head
     cdef readonly uint32_t capacity     # elements of head.fields
 
-    # Takes over another's head, finished or half read, and its fields; limits too. -1 when it has more fields than
-    # there is room for: nothing has changed then.
+    # Takes over another's head, finished or half read, with its fields and limits. -1, and nothing has changed, when
+    # those limits allow more fields than there is room for here.
     cdef int copy_from(self, HeadMemory other) noexcept

@@ -31,12 +31,9 @@ cdef class HeadMemory:
 
     cdef int copy_from(self, HeadMemory other) noexcept:
         cdef FieldSpan* fields = self.head.fields
-        cdef uint32_t count = other.head.field_count
-        if count > self.capacity:
+        if other.head.limits.fields > self.capacity:
             return -1
         self.head = other.head
         self.head.fields = fields
-        if self.head.limits.fields > self.capacity:
-            self.head.limits.fields = self.capacity
-        memcpy(fields, other.head.fields, count * sizeof(FieldSpan))
+        memcpy(fields, other.head.fields, other.head.field_count * sizeof(FieldSpan))
         return 0

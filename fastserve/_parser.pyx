@@ -45,7 +45,15 @@ from fastserve._names cimport (
     name_lookup,
     name_slots_fill,
 )
-from fastserve._scan cimport SCAN_SETS, scan, scan_counter, scan_set_available, scan_sets
+from fastserve._scan cimport (
+    SCAN_SETS,
+    scan,
+    scan_counter,
+    scan_counter_reset,
+    scan_set_available,
+    scan_sets,
+    scan_use,
+)
 
 
 cdef extern from "_reasons.h" nogil:
@@ -257,24 +265,49 @@ cdef inline bint equals_lower(const uint8_t* data, const char* lower, Py_ssize_t
     return True
 
 
-# Whether a comma-separated list has this element, in any case. `lower` is lower-case.
-cdef bint list_contains(const uint8_t* data, Py_ssize_t position, Py_ssize_t end, const char* lower,
-                        Py_ssize_t size) noexcept nogil:
-    cdef Py_ssize_t start
+# The next element of a comma-separated list, without the white space around it; empty ones too. Returns where to go on,
+# behind the comma: more than `end` once the list is over.
+cdef Py_ssize_t next_element(const uint8_t* data, Py_ssize_t position, Py_ssize_t end, Py_ssize_t* start,
+                             Py_ssize_t* size) noexcept nogil:
     cdef Py_ssize_t stop
-    while position < end:
-        start = position
-        while position < end and data[position] != c',':
-            position += 1
-        stop = position
+    while position < end and (data[position] == SPACE or data[position] == TAB):
         position += 1
-        while start < stop and (data[start] == SPACE or data[start] == TAB):
-            start += 1
-        while stop > start and (data[stop - 1] == SPACE or data[stop - 1] == TAB):
-            stop -= 1
-        if stop - start == size and equals_lower(data + start, lower, size):
+    start[0] = position
+    while position < end and data[position] != c',':
+        position += 1
+    stop = position
+    while stop > start[0] and (data[stop - 1] == SPACE or data[stop - 1] == TAB):
+        stop -= 1
+    size[0] = stop - start[0]
+    return position + 1
+
+
+# Whether a list has this element, in any case. `lower` is lower-case.
+cdef bint list_contains(const uint8_t* data, Py_ssize_t position, Py_ssize_t end, const char* lower,
+                        Py_ssize_t lower_size) noexcept nogil:
+    cdef Py_ssize_t start
+    cdef Py_ssize_t size
+    while position <= end:
+        position = next_element(data, position, end, &start, &size)
+        if size == lower_size and equals_lower(data + start, lower, size):
             return True
     return False
+
+
+# The bits of RequestHead.seen for the connection options that mean something here (RFC 9110 section 7.6.1).
+cdef uint32_t connection_options(const uint8_t* data, Py_ssize_t position, Py_ssize_t end) noexcept nogil:
+    cdef Py_ssize_t start
+    cdef Py_ssize_t size
+    cdef uint32_t seen = 0
+    while position <= end:
+        position = next_element(data, position, end, &start, &size)
+        if size == 10 and equals_lower(data + start, b"keep-alive", 10):
+            seen |= SEEN_KEEP_ALIVE
+        elif size == 5 and equals_lower(data + start, b"close", 5):
+            seen |= SEEN_CLOSE
+        elif size == 7 and equals_lower(data + start, b"upgrade", 7):
+            seen |= SEEN_CONNECTION_UPGRADE
+    return seen
 
 
 # A target in another form than "/...". 0, or -1 when rejected.
@@ -396,12 +429,7 @@ cdef int apply_field(RequestHead* head, const uint8_t* data, uint32_t known, Py_
         if result < 0:
             return <int>reject(head, REASON_BAD_HOST, ~result)
     elif known == NAME_CONNECTION:
-        if list_contains(data, start, end, b"keep-alive", 10):
-            head.seen |= SEEN_KEEP_ALIVE
-        if list_contains(data, start, end, b"close", 5):
-            head.seen |= SEEN_CLOSE
-        if list_contains(data, start, end, b"upgrade", 7):
-            head.seen |= SEEN_CONNECTION_UPGRADE
+        head.seen |= connection_options(data, start, end)
     elif known == NAME_CONTENT_LENGTH:
         return apply_content_length(head, data, start, end)
     elif known == NAME_TRANSFER_ENCODING:
@@ -942,11 +970,10 @@ cdef Py_ssize_t parse_chunked(ChunkedBody* body, const char* data, Py_ssize_t si
 # The scan in use
 
 cdef int choose_scan(bytes name) except -1:
-    global scan
     cdef int i
     for i in range(SCAN_SETS):
         if strcmp(scan_sets[i].name, <const char*>name) == 0 and scan_set_available(&scan_sets[i]):
-            scan = scan_sets[i]
+            scan_use(&scan_sets[i])
             return 0
     raise ValueError(f"no such scan here: {name.decode()}")
 
@@ -970,10 +997,9 @@ def use_scan(name: str) -> None:
 
 def scan_work(reset: bool = False) -> int:
     """Bytes looked at by the "counting" scan since the last reset."""
-    global scan_counter
-    work = scan_counter
+    cdef uint64_t work = scan_counter
     if reset:
-        scan_counter = 0
+        scan_counter_reset()
     return work
 
 

@@ -229,4 +229,14 @@ static inline int scan_set_available(const ScanSet *set)
 /* The set in use. */
 static ScanSet scan = {"scalar", scan_token_scalar, scan_target_scalar, scan_text_scalar};
 
+static inline void scan_use(const ScanSet *set)
+{
+    scan = *set;
+}
+
+static inline void scan_counter_reset(void)
+{
+    scan_counter = 0;
+}
+
 #endif

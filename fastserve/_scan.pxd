@@ -16,6 +16,8 @@ cdef extern from "_scan.h" nogil:
         SCAN_SETS
 
     const ScanSet[] scan_sets
-    ScanSet scan
-    uint64_t scan_counter
+    const ScanSet scan
+    const uint64_t scan_counter
+    void scan_use(const ScanSet* set) noexcept
+    void scan_counter_reset() noexcept
     bint scan_set_available(const ScanSet* candidate) noexcept

@@ -4,7 +4,7 @@
 # front=True, so that its first byte is the first of a page and the page before is PROT_NONE): a read outside the input
 # is a crash, not a wrong answer. The input also moves with every call, as it may.
 
-from libc.stdint cimport uint8_t, uint32_t
+from libc.stdint cimport uint8_t
 from libc.string cimport memcpy, memset
 from posix.mman cimport MAP_ANONYMOUS, MAP_FAILED, MAP_PRIVATE, PROT_NONE, PROT_READ, PROT_WRITE, mmap, mprotect, munmap
 
@@ -86,16 +86,18 @@ cdef class RawHead:
         self.seen = data
         return result
 
-    def repeat(self, bytes data, int count, bint build=True) -> None:
-        """Parse the same whole head `count` times, to measure; with the list of fields each time if `build`."""
+    def repeat(self, list heads, int count, bint build=True) -> None:
+        """Parse whole heads in turn, `count` in all, to measure; with the list of fields each time if `build`."""
         cdef int i
-        cdef list fields
+        cdef int number = len(heads)
+        cdef bytes data
         for i in range(count):
+            data = heads[i % number]
             reset_head(&self.memory.head)
             if parse_head(&self.memory.head, data, len(data)) <= 0:
                 raise ValueError("not a whole head")
             if build:
-                fields = build_fields(&self.memory.head, data)
+                build_fields(&self.memory.head, data)
 
     def reset(self):
         reset_head(&self.memory.head)

@@ -115,6 +115,8 @@ class HeadReader:
             self.lf()
             if self.byte() == 0x0D:
                 self.fail("EMPTY_LINES")
+        if self.byte() == 0x0A:
+            self.fail("BARE_LF")
         self.line_start = self.at
         self.request_line(head)
         while self.byte() != 0x0D:

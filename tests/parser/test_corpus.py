@@ -126,7 +126,8 @@ def parse_publicly(data: bytes, step: int, limits: dict[str, int]) -> tuple[Requ
             events.append(event)
     request, *pieces, end = events
     assert end is END
-    return request, b"".join(pieces), parser.unparsed
+    assert isinstance(request, Request)
+    return request, b"".join(piece for piece in pieces if isinstance(piece, bytes)), parser.unparsed
 
 
 @pytest.mark.parametrize("step", [1, 7, 1 << 20])

@@ -1,0 +1,6 @@
+class HeadMemory:
+    def __init__(
+        self, fields: int = 100, *, limit_request_line: int = 8192, limit_request_head: int = 65536
+    ) -> None: ...
+    @property
+    def capacity(self) -> int: ...
