@@ -151,7 +151,7 @@ def test_scope_on_unix_socket(pairs):
     assert seen[0] == seen[1]
 
 
-ROOT_PATH = ["--root-path", "/api", "--header", "X-Own: some value", "--header", "Server:mine", "--no-date-header"]
+ROOT_PATH = ["--root-path", "/api", "--header", "X-Own:some value", "--header", "Server:mine", "--no-date-header"]
 
 
 @pytest.mark.parametrize("target", ["/a/b", "/api/a", "/api", "/?a", "/caf%C3%A9?b=c", "http://other.example/a", "*"])
