@@ -12,6 +12,7 @@ SITE = sysconfig.get_path("purelib")
 STANDARD = sysconfig.get_path("stdlib")
 
 DATE = re.compile(r"^date: \w{3}, \d\d \w{3} \d{4} \d\d:\d\d:\d\d GMT$")
+POINTER = re.compile(r"^ +[~^]+$")
 TRACEBACK_FRAME = re.compile(r'^[ |+-]*File "(?P<path>[^"]+)", line \d+, in ')
 
 
@@ -23,24 +24,22 @@ def field(line):
 
 
 def log(lines):
-    """Log lines without process ids, ports, server names and the server's own frames in tracebacks."""
+    """Log lines without process ids, ports and server names; of a traceback, the application's own frames.
+
+    What lies between the server and the application differs with the server, and with what the framework makes of
+    the version of the specification that the server follows.
+    """
     out = []
     skipping = False
     for line in lines:
         frame = TRACEBACK_FRAME.match(line)
         if frame:
-            skipping = own_frame(frame["path"])
-        elif skipping and not line.startswith("    "):
+            skipping = not frame["path"].startswith(f"{ROOT}/tests/parity/")
+        elif not line.startswith("    "):
             skipping = False
-        if not skipping:
+        if not skipping and not POINTER.match(line):
             out.append(log_line(line))
     return out
-
-
-def own_frame(path):
-    """Whether a frame of a traceback belongs to a server or to what it is launched by, not to the application."""
-    path = path.replace(f"{SITE}/", "").replace(f"{ROOT}/", "")
-    return path.startswith(("uvicorn/", "fastserve/", "uvloop/", "<frozen", STANDARD + "/asyncio/runners"))
 
 
 def plain(line):

@@ -109,7 +109,7 @@ def test_httpx_many_at_once(raw):
 
 
 def run(*command):
-    result = subprocess.run(command, capture_output=True, timeout=60)
+    result = subprocess.run(command, capture_output=True, timeout=60, check=False)
     assert result.returncode == 0, result.stderr.decode()
     return result.stdout
 
@@ -126,7 +126,6 @@ CURL = {
     "http10": ["--http1.0", "/"],
     "http10-chunked": ["--http1.0", "/chunked"],
     "error": ["/raise-before-start"],
-    "percent": ["/a%20b/%C3%A9?c=d"],
 }
 
 
@@ -140,6 +139,7 @@ def test_curl(raw, arguments):
             ["curl", "-q", "-sS", "--noproxy", "*", "--path-as-is", "-w", "%{http_code} %{num_connects}\n", *words],
             input=b"from standard input" * 1000,
             capture_output=True,
+            check=False,
             timeout=60,
         )
         assert output.returncode == 0, output.stderr.decode()

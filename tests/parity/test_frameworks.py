@@ -3,10 +3,12 @@
 `Control` wraps every application, so `python -m` is given `tests.parity.apps.<framework>_app:app`.
 """
 
+import re
+
 import httpx
 import pytest
 
-from tests.parity.wire import Client, Final, Send, case, request
+from tests.parity.wire import Client, Final, Interim, Send, Transcript, case, request
 
 FRAMEWORKS = ("starlette", "fastapi", "django", "litestar", "quart")
 # What a framework does not have: Django has no lifespan and no background tasks; Litestar has no call that tells
@@ -19,6 +21,26 @@ LACKS = {
     ("quart", "gone-upload"),
 }
 
+
+def without_end(transcript):
+    """A wanted difference: the framework has sent a complete response and then raises. uvicorn closes, we do not."""
+    own = transcript.responses[:1]
+    log = [line for line in transcript.log if "GET /hello" not in line]
+    return [*(line for response in own for line in response.lines()), *log]
+
+
+def without_log(transcript):
+    """A wanted difference: fastserve logs the path that was asked for, uvicorn the one that Litestar has rewritten."""
+    return [*(line for response in transcript.responses for line in response.lines()), transcript.end]
+
+
+VIEWS = {
+    ("starlette", "error"): without_end,
+    ("starlette", "error-in-stream"): without_end,
+    ("starlette", "json-malformed"): without_end,
+    ("fastapi", "error"): without_end,
+    ("litestar", "redirect-slash"): without_log,
+}
 BOUNDARY = "boundary-of-the-parts"
 FORM = (
     f"--{BOUNDARY}\r\n"
@@ -57,7 +79,13 @@ CASES = [
     case("upload", post("/upload", b"x" * 1000000, "Content-Type: application/octet-stream")),
     case("upload-chunked", post("/upload", CHUNKS, CHUNKED, "Content-Type: application/octet-stream")),
     case("upload-nothing", request("POST", "/upload")),
-    case("upload-expect", post("/upload", b"x" * 10, "Expect: 100-continue", "Content-Type: text/plain")),
+    case(
+        "upload-expect",
+        Send(request("POST", "/upload", "Expect: 100-continue", "Content-Length: 10", "Content-Type: text/plain")),
+        Interim(),
+        Send(b"x" * 10),
+        Final("POST"),
+    ),
     case("stream", request("GET", "/stream")),
     case("stream-then-hello", request("GET", "/stream") + request("GET", "/hello"), reads=("GET", "GET")),
     case("events", request("GET", "/events", "Accept: text/event-stream")),
@@ -87,7 +115,7 @@ def with_framework(names):
 
 @with_framework(CASES)
 def test_framework(pairs, compare, framework, name):
-    compare(pairs(f"{framework}_app"), name)
+    compare(pairs(f"{framework}_app"), name, VIEWS.get((framework, str(name)), Transcript.lines))
 
 
 @with_framework(["background"])
@@ -103,6 +131,7 @@ def test_background_task(pairs, framework, name):
             server.release("task")
             server.wait_for("task", "done")
             assert client.read_response("GET").status == 200
+        server.take_log()
 
 
 def leave(server, name, how):
@@ -115,7 +144,9 @@ def leave(server, name, how):
             client.read_head()
         getattr(client, how)()
         server.wait_for(key, "left")
-    return server.journal(key), server.take_log()
+    log = server.take_log()
+    # A wanted difference: a client that closes may have closed its half only. fastserve answers and logs that.
+    return server.journal(key), [line for line in log if how == "reset" or not re.match(r'INFO: .* - "', line)]
 
 
 @pytest.mark.parametrize("how", ["close", "reset"])

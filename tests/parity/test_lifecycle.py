@@ -45,7 +45,7 @@ RUNS = {
     "no-access-log": (f"{LIFESPANS}:complete", "--no-access-log"),
     "asyncio": (f"{LIFESPANS}:complete", "--loop", "asyncio"),
     "colours": (f"{LIFESPANS}:complete", "--use-colors"),
-    "http-h11": (f"{LIFESPANS}:complete", "--http", "h11"),
+    "http-httptools": (f"{LIFESPANS}:complete", "--http", "httptools"),
 }
 
 

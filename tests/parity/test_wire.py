@@ -1,5 +1,7 @@
 """HTTP/1.1 as it is on the wire: each case is played to both servers and compared byte for byte, logs included."""
 
+import re
+
 import pytest
 
 from tests.parity.wire import Differs, Eof, Final, HalfClose, Interim, Send, Transcript, case, request
@@ -19,12 +21,48 @@ def stricter(reason, uvicorn, fastserve="400 closed"):
     return Differs(reason, uvicorn=uvicorn, fastserve=fastserve)
 
 
+def fault(transcript):
+    """Summary of the responses, and the error that the log ends its traceback with."""
+    return [transcript.summary, *(line for line in transcript.log if ERROR_LINE.match(line))]
+
+
+def held(uvicorn, error):
+    """uvicorn has sent the head by the time of the fault; fastserve holds it until there is a body to send with it."""
+    reason = "a fault before the first byte of the body is answered with 500"
+    return Differs(reason, [uvicorn, error], ["500 closed", error], fault)
+
+
+def refused(uvicorn, error, own=None):
+    """fastserve refuses the message, in its own words where uvicorn has none, before anything is on the wire."""
+    reason = "a start message that is not valid is answered with 500"
+    return Differs(reason, [uvicorn, error] if error else [uvicorn], ["500 closed", own or error], fault)
+
+
+def unharmed(error):
+    """The response was complete and rightly framed: fastserve sees no reason to close the connection."""
+    return Differs(
+        "a fault after a complete response keeps the connection", ["200 closed", error], ["200 open", error], fault
+    )
+
+
+ERROR_LINE = re.compile(r"[\w.]*(Error|Fatal)(: |$)|ERROR: +ASGI callable")
 CHUNKED = "Transfer-Encoding: chunked"
 
 PLAIN = [
     case("get", GET),
     case("fields-of-the-response", request("GET", "/fields")),
-    case("own-date-and-server", request("GET", "/own-date-and-server")),
+    case(
+        "own-date-and-server",
+        request("GET", "/own-date-and-server"),
+        differs=Differs(
+            "a date or server field of the application replaces the server's",
+            view=lambda transcript: (
+                transcript.responses[0].values("date")[-1:] + transcript.responses[0].values("server")
+            ),
+            uvicorn=["yesterday", "uvicorn", "mine"],
+            fastserve=["yesterday", "mine"],
+        ),
+    ),
     case("empty-body", request("GET", "/empty")),
     case("minimal-messages", request("GET", "/minimal")),
     case("status-enum-and-iterator", request("GET", "/no-fields-length")),
@@ -42,17 +80,39 @@ PLAIN = [
     case("receive-after-start", post("/receive-after-start", body=b"hello")),
 ]
 
+TOO_LONG = "RuntimeError: Response content longer than Content-Length"
+TOO_SHORT = "RuntimeError: Response content shorter than Content-Length"
+
+
+def phrased(uvicorn, fastserve):
+    return Differs(
+        "a status without a registered phrase gets that of its class",
+        uvicorn,
+        fastserve,
+        lambda transcript: transcript.responses[0].status_line,
+    )
+
+
 STATUSES = [
     *(case(f"status-{code}", request("GET", f"/status/{code}")) for code in (200, 201, 204, 205, 304, 404, 418, 500)),
     *(case(f"status-{code}-with-length", request("GET", f"/status-length/{code}")) for code in (205, 404, 503)),
-    case("status-unregistered", request("GET", "/status/299")),
-    case("status-599", request("GET", "/status/599")),
-    case("status-204-with-body", request("GET", "/status-body/204")),
-    case("status-304-with-body", request("GET", "/status-body/304")),
-    case("status-304-with-length", request("GET", "/status-length/304")),
-    case("status-600", request("GET", "/status/600")),
-    case("status-99", request("GET", "/status/99")),
-    case("status-0", request("GET", "/status/0")),
+    case(
+        "status-unregistered", request("GET", "/status/299"), differs=phrased("HTTP/1.1 299 ", "HTTP/1.1 299 Success")
+    ),
+    case("status-599", request("GET", "/status/599"), differs=phrased("HTTP/1.1 599 ", "HTTP/1.1 599 Server Error")),
+    case("status-204-with-body", request("GET", "/status-body/204"), differs=held("204 closed", TOO_LONG)),
+    case("status-304-with-body", request("GET", "/status-body/304"), differs=held("304 closed", TOO_LONG)),
+    case(
+        "status-304-with-length", request("GET", "/status-length/304"), differs=refused("304 malformed", None, TOO_LONG)
+    ),
+    *(
+        case(
+            f"status-{code}",
+            request("GET", f"/status/{code}"),
+            differs=refused("closed", f"KeyError: {code}", f"RuntimeError: Invalid HTTP status code {code}."),
+        )
+        for code in (600, 99, 0)
+    ),
 ]
 
 HEAD = [
@@ -147,9 +207,22 @@ PIPELINING = [
         "empty-lines-before-request",
         b"\r\n\r\n" + GET,
         reads=("GET",),
+        differs=stricter("one empty line is ignored before a request, not many", "200 open"),
     ),
 ]
 
+
+def cut(fastserve):
+    return Differs(
+        "a client that has closed its half is still answered, by an application that knows of the disconnect",
+        [],
+        [fastserve],
+        lambda transcript: [response.body for response in transcript.responses],
+    )
+
+
+CUT_4, CUT_2 = cut(b"4 cut short"), cut(b"2 cut short")
+NOT_ASKED = "100 Continue is sent only to a client of HTTP/1.1 that waits with its body"
 BODIES = [
     case("post", post("/echo", body=b"hello")),
     case("post-nothing", post("/echo")),
@@ -175,8 +248,14 @@ BODIES = [
     case("messages-with-chunk", post("/messages", CHUNKED, body=chunks(b"hello"))),
     case("messages-with-length-0", post("/messages", "Content-Length: 0")),
     case("receive-after-complete", post("/receive-twice", body=b"hello")),
-    case("body-cut-by-half-close", Send(post("/count", "Content-Length: 10") + b"1234"), HalfClose(), Eof()),
-    case("chunks-cut-by-half-close", Send(post("/count", CHUNKED) + b"3\r\nab"), HalfClose(), Eof()),
+    case(
+        "body-cut-by-half-close",
+        Send(post("/count", "Content-Length: 10") + b"1234"),
+        HalfClose(),
+        Final(),
+        differs=CUT_4,
+    ),
+    case("chunks-cut-by-half-close", Send(post("/count", CHUNKED) + b"3\r\nab"), HalfClose(), Final(), differs=CUT_2),
 ]
 
 EXPECT = [
@@ -201,64 +280,93 @@ EXPECT = [
         Send(chunks(b"hello")),
         Final("POST"),
     ),
-    case("expect-body-not-withheld", post("/echo", "Expect: 100-continue", body=b"hello")),
+    case(
+        "expect-body-not-withheld",
+        post("/echo", "Expect: 100-continue", body=b"hello"),
+        differs=Differs(NOT_ASKED, "100 200 open", "200 open"),
+    ),
     case(
         "expect-not-read",
         Send(post("/early", "Expect: 100-continue", "Content-Length: 5")),
         Final("POST"),
         Send(b"hello"),
+        differs=Differs("a client may never send the body it was not asked for: closed", "200 open", "200 closed"),
     ),
-    case("expect-without-body", post("/echo", "Expect: 100-continue")),
-    case("expect-http10", post("/echo", "Expect: 100-continue", body=b"hello", version="1.0")),
+    case(
+        "expect-without-body",
+        post("/echo", "Expect: 100-continue"),
+        differs=Differs(NOT_ASKED, "100 200 open", "200 open"),
+    ),
+    case(
+        "expect-http10",
+        post("/echo", "Expect: 100-continue", body=b"hello", version="1.0"),
+        differs=Differs(NOT_ASKED, "100 200 closed", "200 closed"),
+    ),
     case("expect-unknown", post("/echo", "Expect: something", body=b"hello")),
 ]
 
-FAULTS = [
-    case(name, request("GET", f"/{name}"))
-    for name in (
-        "raise-before-start",
-        "raise-base-exception",
-        "raise-cancelled",
-        "raise-after-wait",
-        "raise-after-start",
-        "raise-mid-body",
-        "raise-mid-chunked",
-        "raise-after-complete",
-        "return-nothing",
-        "return-value-before-start",
-        "return-value",
-        "return-after-start",
-        "return-mid-body",
-        "return-mid-chunked",
-        "body-first",
-        "start-twice",
-        "start-after-body",
-        "body-after-complete",
-        "start-after-complete",
-        "unknown-message",
-        "unknown-message-after-start",
-        "websocket-message",
-        "message-without-type",
-        "start-without-status",
-        "too-long",
-        "too-long-later",
-        "too-short",
-        "name-with-space",
-        "name-with-crlf",
-        "name-empty",
-        "value-with-crlf",
-        "value-with-nul",
-        "field-str",
-        "body-str",
-        "memoryview",
-        "length-not-a-number",
-        "length-negative",
-        "length-twice",
-        "lengths-differ",
-        "length-and-chunked",
-        "interim-status",
-    )
-] + [case("raise-after-read", post("/raise-after-read", body=b"hello"))]
+ORDER = "RuntimeError: Expected ASGI message 'http.response.body', but got '{}'."
+DONE = "RuntimeError: Unexpected ASGI message '{}' sent, after response already completed."
+NAME = "RuntimeError: Invalid HTTP header name."
+VALUE = "RuntimeError: Invalid HTTP header value."
+LENGTH = "RuntimeError: Invalid Content-Length."
+STR = "RuntimeError: Response header names and values must be bytes, not str."
+FAULTS = {
+    "raise-before-start": None,
+    "raise-base-exception": None,
+    "raise-cancelled": None,
+    "raise-after-wait": None,
+    "raise-after-start": held("200 cut closed", "ValueError: after start"),
+    "raise-mid-body": None,
+    "raise-mid-chunked": None,
+    "raise-after-complete": unharmed("ValueError: after complete"),
+    "return-nothing": None,
+    "return-value-before-start": None,
+    "return-value": None,
+    "return-after-start": held("200 cut closed", "ERROR:    ASGI callable returned without completing response."),
+    "return-mid-body": None,
+    "return-mid-chunked": None,
+    "body-first": None,
+    "start-twice": held("200 cut closed", ORDER.format("http.response.start")),
+    "start-after-body": None,
+    "body-after-complete": unharmed(DONE.format("http.response.body")),
+    "start-after-complete": unharmed(DONE.format("http.response.start")),
+    "unknown-message": None,
+    "unknown-message-after-start": held("200 cut closed", ORDER.format("http.response.unheard-of")),
+    "websocket-message": None,
+    "message-without-type": None,
+    "start-without-status": refused(
+        "closed", "KeyError: 'status'", "RuntimeError: ASGI message 'http.response.start' has no 'status'."
+    ),
+    "too-long": held("200 cut closed", TOO_LONG),
+    "too-long-later": None,
+    "too-short": held("200 cut closed", TOO_SHORT),
+    "name-with-space": refused("closed", NAME),
+    "name-with-crlf": refused("closed", NAME),
+    "name-empty": refused("200 open", None, NAME),
+    "value-with-crlf": refused("closed", VALUE),
+    "value-with-nul": refused("closed", VALUE),
+    "field-str": refused("closed", "TypeError: cannot use a bytes pattern on a string-like object", STR),
+    "body-str": refused(
+        "200 cut closed",
+        "TypeError: memoryview: a bytes-like object is required, not 'str'",
+        "RuntimeError: Response body must be bytes, not str.",
+    ),
+    "memoryview": None,
+    "length-not-a-number": refused("closed", "ValueError: invalid literal for int() with base 10: 'ten'", LENGTH),
+    "length-negative": refused("200 cut closed", TOO_LONG, LENGTH),
+    "length-twice": Differs(
+        "a content-length given twice is sent once",
+        ["2", "2"],
+        ["2"],
+        lambda transcript: transcript.responses[0].values("content-length"),
+    ),
+    "lengths-differ": refused("200 open", None, "RuntimeError: Response has more than one Content-Length."),
+    "length-and-chunked": refused(
+        "200 open", None, "RuntimeError: Response has both Content-Length and Transfer-Encoding."
+    ),
+    "interim-status": refused("103 malformed", None, "RuntimeError: Invalid HTTP status code 103."),
+}
 
 METHODS = [
     *(case(f"method-{name}", request(name, "/echo")) for name in ("PUT", "DELETE", "PATCH", "OPTIONS", "TRACE")),
@@ -311,7 +419,11 @@ REFUSED = [
     case("space-in-target", request("GET", "/a b")),
     case("target-relative", request("GET", "a")),
     case("target-missing", b"GET HTTP/1.1\r\nHost: parity\r\n\r\n"),
-    case("version-missing", b"GET /\r\nHost: parity\r\n\r\n"),
+    case(
+        "version-missing",
+        b"GET /\r\nHost: parity\r\n\r\n",
+        differs=stricter("HTTP/0.9 is not served", "200 closed"),
+    ),
     case(
         "version-2-0",
         request("GET", "/", version="2.0"),
@@ -374,7 +486,12 @@ def test_request_body(raw, compare, case):
     compare(raw, case)
 
 
-@same(FAULTS)
+@same(
+    [
+        *(case(name, request("GET", f"/{name}"), differs=differs) for name, differs in FAULTS.items()),
+        case("raise-after-read", post("/raise-after-read", body=b"hello")),
+    ]
+)
 def test_application_at_fault(raw, compare, case):
     compare(raw, case)
 
@@ -389,7 +506,7 @@ def test_refused(raw, compare, case):
     compare(raw, case, refusal)
 
 
-OPTIONS = ["--root-path", "/api", "--header", "X-Own: some value", "--header", "Server:mine", "--no-date-header"]
+OPTIONS = ["--root-path", "/api", "--header", "X-Own:some value", "--header", "Server:mine", "--no-date-header"]
 
 
 @same([PLAIN[0], case("refused", request("GET", "/ bad")), case("error", request("GET", "/raise-before-start"))])
