@@ -420,7 +420,7 @@ _TABLE: Final = (
     ),
     Option(
         "timeout_graceful_cancel", Seconds(zero=True), 5.0,
-        "When stopping: time for cancelled tasks to clean up before their connections are reset.", "Timeouts",
+        "When stopping: time for cancelled tasks to clean up before their connections are aborted.", "Timeouts",
     ),
     # Accepted, so that a uvicorn command line works unchanged
     Option(

@@ -49,4 +49,4 @@ class WorkerProtocol(Protocol):
         """Cancel every running task; returns how many."""
 
     def abort(self) -> int:
-        """Reset every connection; returns how many."""
+        """Drop every connection with what it has not sent; returns how many."""

@@ -3,7 +3,7 @@
     0 s                            idle connections close; running requests go on, their connections close after them
     timeout_graceful_disconnect    requests that still run receive http.disconnect: streams without end stop here
     timeout_graceful_shutdown      their tasks are cancelled
-    + timeout_graceful_cancel      their connections are reset
+    + timeout_graceful_cancel      their connections are aborted
 
 Times count from the start of the stop; None leaves a step out. Every step names in the log the requests that made it
 necessary. A forced exit goes to the last two steps at once.
@@ -27,8 +27,8 @@ _SETTLING = 0.1
 # Requests whose client has gone end without `on_idle`.
 _POLL = 0.1
 
-# Resetting a connection needs no answer from the client.
-_RESETTING = 1.0
+# Aborting a connection needs no answer from the client.
+_ABORTING = 1.0
 
 
 class Drain:
@@ -72,9 +72,9 @@ class Drain:
         ):
             return
         if not self._forced and worker.running():
-            logger.error("Reset %d running request(s), timeout graceful cancel exceeded", self._name_running())
+            logger.error("Abort %d running request(s), timeout graceful cancel exceeded", self._name_running())
         worker.abort()
-        await self._changes.until(self._is_quiet, deadline=asyncio.get_running_loop().time() + _RESETTING, poll=_POLL)
+        await self._changes.until(self._is_quiet, deadline=asyncio.get_running_loop().time() + _ABORTING, poll=_POLL)
 
     def _is_quiet(self) -> bool:
         return not self._worker.connections and not self._worker.running()

@@ -112,8 +112,13 @@ class Server:
 
     def run(self, sockets: list[socket.socket] | None = None) -> None:
         """Serve on a new event loop until the server stops. Ctrl-C ends in KeyboardInterrupt, after the stop."""
-        with asyncio.Runner(loop_factory=self.config.get_loop_factory()) as runner:
+        runner = asyncio.Runner(loop_factory=self.config.get_loop_factory())
+        try:
             runner.run(self.serve(sockets=sockets))
+        finally:
+            # Closing a runner waits for every task, for ever. One that ignores its cancellation is left behind.
+            if self._cancel_tasks(runner.get_loop()):
+                runner.close()
 
     async def serve(self, sockets: list[socket.socket] | None = None) -> None:
         """Serve on the running loop until the server stops, on `sockets` (closed at the end) where they are given.
@@ -206,7 +211,7 @@ class Server:
             await self._drain.run()
             self._drain = None
         for server in self.servers:
-            # Every connection has been closed or reset; a loop that still counts one does not hold up the stop.
+            # Every connection has been closed or aborted; a loop that still counts one does not hold up the stop.
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(1.0):
                     await server.wait_closed()
@@ -301,6 +306,18 @@ class Server:
             worker.cancel()
             worker.abort()
         self.lifespan.cancel()
+
+    def _cancel_tasks(self, loop: asyncio.AbstractEventLoop) -> bool:
+        """Cancel what the application left running; returns whether all of it ended in time."""
+        tasks = asyncio.all_tasks(loop)
+        if not tasks:
+            return True
+        for task in tasks:
+            task.cancel()
+        _, pending = loop.run_until_complete(asyncio.wait(tasks, timeout=self.config.timeout_graceful_cancel))
+        for task in pending:
+            logger.error("Abandon a task that ignores its cancellation: %r", task)
+        return not pending
 
     def _log_process(self, message: str) -> None:
         color_message = message.replace("%d", style("%d", fg="cyan"))

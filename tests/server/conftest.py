@@ -17,6 +17,7 @@ class JumpingSelector(selectors.DefaultSelector):
     def __init__(self) -> None:
         super().__init__()
         self.now = 0.0
+        self.waits: list[float] = []
 
     def select(self, timeout: float | None = None) -> Any:
         ready = super().select(0)
@@ -24,6 +25,7 @@ class JumpingSelector(selectors.DefaultSelector):
             raise RuntimeError("the loop would wait for ever")
         if not ready and timeout:
             self.now += timeout
+            self.waits.append(timeout)
         return ready
 
 

@@ -151,7 +151,7 @@ def test_configuration_file_that_makes_no_sense(tmp_path, suffix, text):
 
 
 def test_configuration_file_that_is_missing():
-    with pytest.raises(ValueError, match="log_config: cannot use '/nowhere.ini'"):
+    with pytest.raises(ValueError, match=r"log_config: cannot use '/nowhere.ini'"):
         Config("a:a", log_config="/nowhere.ini")
 
 

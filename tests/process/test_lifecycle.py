@@ -1,0 +1,401 @@
+"""Start, serve, stop: the lines and exit codes, side by side with uvicorn's wherever they are meant to be the same."""
+
+import re
+import signal
+import socket
+import stat
+from pathlib import Path
+
+import pytest
+
+RUNNING = r"running on "
+
+
+def plain(process):
+    """What a process wrote on stderr, without what differs from run to run and from server to server."""
+    text = "\n".join(process.stderr)
+    text = text.replace(str(process.child.pid), "PID")
+    text = re.sub(r"127\.0\.0\.1:\d+", "127.0.0.1:PORT", text)
+    return re.sub("(?i)uvicorn|fastserve", "SERVER", text).split("\n")
+
+
+@pytest.fixture
+def both(start):
+    """Runs a scenario, `scenario(process)`, with both servers; returns our (lines, exit code) after comparing."""
+
+    def run(*arguments, scenario=None):
+        results = []
+        for server in ("fastserve", "uvicorn"):
+            process = start(*arguments, server=server)
+            if scenario is not None:
+                scenario(process)
+            code = process.wait()
+            results.append((plain(process), code))
+        assert results[0] == results[1]
+        return results[0]
+
+    return run
+
+
+def stop_with(number):
+    def scenario(process):
+        process.wait_for(RUNNING)
+        process.send_signal(number)
+
+    return scenario
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 0), (signal.SIGTERM, -signal.SIGTERM)])
+def test_a_whole_life(both, number, code):
+    lines, ended = both("webapp:app", "--port", "0", scenario=stop_with(number))
+    assert ended == code
+    assert lines == [
+        "INFO:     Started server process [PID]",
+        "INFO:     Waiting for application startup.",
+        "INFO:     Application startup complete.",
+        "INFO:     SERVER running on http://127.0.0.1:PORT (Press CTRL+C to quit)",
+        "INFO:     Shutting down",
+        "INFO:     Waiting for application shutdown.",
+        "INFO:     Application shutdown complete.",
+        "INFO:     Finished server process [PID]",
+    ]
+
+
+@pytest.mark.parametrize("loop", ["asyncio", "uvloop"])
+def test_a_signal_ends_an_idle_server_on_either_loop(start, loop):
+    process = start("webapp:app", "--port", "0", "--loop", loop)
+    assert process.get("/loop")[1] == loop.encode()
+    assert process.stop(signal.SIGTERM) == -signal.SIGTERM
+
+
+def test_lifespan_unsupported(both):
+    lines, code = both("webapp:http_only", "--port", "0", scenario=stop_with(signal.SIGINT))
+    assert code == 0
+    assert "INFO:     ASGI 'lifespan' protocol appears unsupported." in lines
+
+
+def test_lifespan_required_and_unsupported(start):
+    process = start("webapp:http_only", "--port", "0", "--lifespan", "on")
+    assert process.wait() == 3
+    assert "ERROR:    Exception in 'lifespan' protocol" in process.stderr
+    assert process.stderr[-1] == "ERROR:    Application startup failed. Exiting."
+
+
+def test_lifespan_off(both):
+    lines, code = both("webapp:app", "--port", "0", "--lifespan", "off", scenario=stop_with(signal.SIGINT))
+    assert (len(lines), code) == (4, 0)
+
+
+def test_startup_fails(both):
+    lines, code = both("webapp:fails_to_start", "--port", "0")
+    assert code == 3
+    assert lines[2:] == ["ERROR:    no database", "ERROR:    Application startup failed. Exiting."]
+
+
+def test_shutdown_fails(both):
+    lines, code = both("webapp:fails_to_stop", "--port", "0", scenario=stop_with(signal.SIGINT))
+    assert code == 0
+    assert "ERROR:    Application shutdown failed. Exiting." in lines
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["nowhere_at_all:app"],
+        ["webapp:nothing"],
+        ["webapp"],
+        ["webapp:"],
+        ["webapp:broken_create", "--factory"],
+        ["webapp:app", "--factory"],
+    ],
+)
+def test_application_that_cannot_be_loaded(both, arguments):
+    lines, code = both(*arguments)
+    assert code == 3
+    assert lines[-1].startswith("ERROR:    ")
+
+
+def test_wsgi_application(start):
+    process = start("webapp:wsgi")
+    assert process.wait() == 3
+    assert process.stderr[-1].endswith("WSGI is not supported yet.")
+
+
+def test_port_in_use(both):
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        lines, code = both("webapp:app", "--port", str(port))
+    assert code == 3
+    assert lines[3] == (
+        f"ERROR:    [Errno 98] error while attempting to bind on address ('127.0.0.1', {port}): address already in use"
+    )
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--uds", "webapp.py"], "unix socket 'webapp.py': path exists and is not a socket"),
+        (["--uds", "x" * 200], "path is longer than 107 bytes"),
+        (["--uds", "/nowhere/s"], "unix socket '/nowhere/s': no such file or directory"),
+        (["--fd", "99"], "file descriptor 99: bad file descriptor"),
+        (["--host", "no-such-host.invalid"], "resolve host 'no-such-host.invalid'"),
+        (["--host", "192.0.2.1"], "('192.0.2.1', 8000): cannot assign requested address"),
+    ],
+)
+def test_nothing_to_listen_on(start, arguments, words):
+    process = start("webapp:app", *arguments, "--lifespan", "off")
+    assert process.wait() == 3
+    assert len(process.stderr) == 2
+    assert process.stderr[-1].startswith("ERROR:    [Errno ")
+    assert words in process.stderr[-1]
+
+
+@pytest.mark.parametrize("arguments", [[], ["webapp:app", "--nonsense"], ["webapp:app", "--port", "x"]])
+def test_usage_errors(start, arguments):
+    process = start(*arguments)
+    assert process.wait() == 2
+    assert process.stderr[0].startswith("Usage: fastserve [OPTIONS] APP")
+    assert process.stderr[-1].startswith("Error: ")
+
+
+def test_version(start):
+    process = start("--version")
+    assert process.wait() == 0
+    assert re.fullmatch(r"Running fastserve \S+ with CPython 3\.\d+\.\S+ on Linux", process.stdout[0])
+
+
+def test_access_log_is_uvicorns(start):
+    lines = []
+    for server in ("fastserve", "uvicorn"):
+        process = start("webapp:app", "--port", "0", server=server)
+        with process.connect() as client:
+            port = client.getsockname()[1]
+            assert process.get("/a%20b?c=d", client)[1] == b"/a b"
+        process.stop()
+        lines.append([line.replace(f":{port} ", ":PORT ") for line in process.stdout])
+    assert lines[0] == lines[1] == ['INFO:     127.0.0.1:PORT - "GET /a%20b?c=d HTTP/1.1" 200 OK']
+
+
+def test_no_access_log(start):
+    process = start("webapp:app", "--port", "0", "--no-access-log")
+    process.get()
+    process.stop()
+    assert process.stdout == []
+
+
+def test_log_level(start):
+    process = start("webapp:app", "--uds", "s.sock", "--log-level", "warning")
+    while not (process.folder / "s.sock").exists():
+        assert process.child.poll() is None
+    process.get(client=process.connect("s.sock"))
+    process.stop()
+    assert process.stdout + process.stderr == []
+
+
+def test_request_limit(start):
+    process = start("webapp:app", "--port", "0", "--limit-max-requests", "2")
+    process.get()
+    process.get()
+    assert process.wait() == 0
+    assert "INFO:     Maximum request limit of 2 exceeded. Terminating process." in process.stderr
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_unix_socket(start, number):
+    process = start("webapp:app", "--uds", "s.sock", "--uds-permissions", "620")
+    process.wait_for(r"running on unix socket s\.sock \(Press")
+    path = process.folder / "s.sock"
+    assert stat.S_IMODE(path.stat().st_mode) == 0o620
+    assert process.get(client=process.connect("s.sock"))[1] == b"/"
+    process.stop(number)
+    assert not path.exists()
+    assert process.stdout == ['INFO:      - "GET / HTTP/1.1" 200 OK']
+
+
+def test_unix_socket_of_a_killed_server_is_replaced(start):
+    first = start("webapp:app", "--uds", "s.sock")
+    first.wait_for(RUNNING)
+    assert first.stop(signal.SIGKILL) == -signal.SIGKILL
+    second = start("webapp:app", "--uds", "s.sock")
+    second.wait_for(RUNNING)
+    assert second.get(client=second.connect("s.sock"))[1] == b"/"
+    third = start("webapp:app", "--uds", "s.sock")
+    assert third.wait() == 3
+    assert "another server listens on it" in "\n".join(third.stderr)
+    assert second.get(client=second.connect("s.sock"))[1] == b"/"
+
+
+def test_inherited_socket(start):
+    with socket.create_server(("127.0.0.1", 0)) as given:
+        process = start("webapp:app", "--fd", str(given.fileno()), pass_fds=[given.fileno()])
+        process.wait_for(re.escape(f"running on socket {given.getsockname()} (Press"))
+        assert process.get(client=socket.create_connection(given.getsockname()))[1] == b"/"
+        process.stop()
+
+
+@pytest.mark.skipif(not socket.has_dualstack_ipv6(), reason="no IPv6 on this machine")
+def test_every_address(start):
+    process = start("webapp:app", "--host", "::", "--port", "0")
+    port = int(process.wait_for(r"running on http://\[::\]:(\d+) ")[1])
+    for host in ("127.0.0.1", "::1"):
+        assert process.get(client=socket.create_connection((host, port)))[1] == b"/"
+
+
+def test_environment(start):
+    process = start(env={"FASTSERVE_APP": "webapp:app", "FASTSERVE_PORT": "0", "FASTSERVE_HEADERS": "a:b c:d"})
+    head, _ = process.get()
+    assert "\r\na: b\r\nc: d\r\n" in head
+
+
+def test_response_fields(start):
+    process = start("webapp:app", "--port", "0", "--header", "X-Mine: 1", "--no-server-header")
+    head, _ = process.get()
+    assert "\r\nx-mine: 1\r\nx-app: yes" in head
+    assert "server:" not in head
+
+
+def test_default_response_fields(start):
+    process = start("webapp:app", "--port", "0")
+    head, _ = process.get()
+    assert "\r\nserver: fastserve\r\nx-app: yes" in head
+
+
+def test_factory(start):
+    process = start("webapp:create", "--factory", "--port", "0")
+    assert process.get()[1] == b"/"
+    process.stop()
+    assert not any("factory" in line for line in process.stderr)
+
+
+def test_factory_found_out(both):
+    lines, _ = both("webapp:create", "--port", "0", scenario=stop_with(signal.SIGINT))
+    assert lines[0].startswith("WARNING:  ASGI app factory detected.")
+
+
+def test_asgi2(start):
+    process = start("webapp:asgi2", "--port", "0")
+    assert process.get("/two")[1] == b"/two"
+
+
+def test_root_path_is_uvicorns(start):
+    options = ["--port", "0", "--root-path", "/r"]
+    ours, theirs = (start("webapp:app", *options, server=name).get("/x") for name in ("fastserve", "uvicorn"))
+    assert ours[1] == theirs[1] == b"/r/x"
+
+
+def test_app_dir(start, folder):
+    (folder / "below").mkdir()
+    (folder / "below" / "hidden.py").write_text("from below_app import app")
+    (folder / "below" / "below_app.py").write_text((folder / "webapp.py").read_text())
+    assert start("hidden:app", "--port", "0", "--app-dir", "below").get()[1] == b"/"
+
+
+def hang(process, target="/hang"):
+    """A connection with a request in the application that does not end."""
+    client = process.connect()
+    client.sendall(f"GET {target} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+    process.wait_for("hanging")
+    return client
+
+
+WAITING = "Waiting for connections to close"
+
+
+def test_idle_connection_does_not_hold_up_the_stop(start):
+    process = start("webapp:app", "--port", "0")
+    with process.connect() as client:
+        client.sendall(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+        process.read(client)
+        assert process.stop() == 0
+        assert client.recv(1) == b""
+    assert not any(WAITING in line for line in process.stderr)
+
+
+def test_second_interrupt_forces(start):
+    process = start("webapp:app", "--port", "0")
+    with hang(process):
+        process.send_signal(signal.SIGINT)
+        process.wait_for(WAITING)
+        assert process.stop() == 0
+    assert not any("application shutdown" in line for line in process.stderr)
+    assert process.stderr[-1].startswith("INFO:     Finished server process")
+
+
+def test_second_interrupt_forces_a_startup_that_hangs(start):
+    process = start("webapp:never_starts", "--port", "0")
+    process.wait_for("starting")
+    process.send_signal(signal.SIGINT)
+    # The first one is taken when it no longer raises: two that are pending at once would be one.
+    while "ShdPnd:\t0000000000000000" not in Path(f"/proc/{process.child.pid}/status").read_text():
+        assert process.child.poll() is None
+    assert process.stop() == 0
+
+
+def test_running_request_finishes(start):
+    process = start("webapp:app", "--port", "0")
+    with process.connect() as client:
+        client.sendall(b"GET /stream HTTP/1.1\r\nHost: x\r\n\r\n")
+        process.wait_for("receiving")
+        process.send_signal(signal.SIGTERM)
+        process.wait_for(WAITING)
+        # The client goes; the application's request ends, and with it the server.
+    assert process.wait() == -signal.SIGTERM
+    assert not any("running" in line for line in process.stderr[-4:])
+
+
+def test_stream_is_told(start):
+    process = start("webapp:app", "--port", "0", "--timeout-graceful-disconnect", "0.2")
+    with process.connect() as client:
+        client.sendall(b"GET /stream HTTP/1.1\r\nHost: x\r\n\r\n")
+        process.wait_for("receiving")
+        process.send_signal(signal.SIGTERM)
+        assert process.wait() == -signal.SIGTERM
+    assert "http.disconnect" in process.stdout
+    text = "\n".join(process.stderr)
+    assert re.search(r"WARNING:  Still running after \d\.\d s: GET /stream from 127\.0\.0\.1:\d+", text)
+    assert "WARNING:  Disconnect 1 running request(s), timeout graceful disconnect exceeded" in text
+    assert "INFO:     Application shutdown complete." in text
+
+
+def test_task_is_cancelled(start):
+    process = start("webapp:app", "--port", "0", "--timeout-graceful-shutdown", "0.2")
+    with hang(process):
+        assert process.stop(signal.SIGTERM) == -signal.SIGTERM
+    text = "\n".join(process.stderr)
+    assert re.search(r"WARNING:  Still running after \d\.\d s: GET /hang from 127\.0\.0\.1:\d+", text)
+    assert "ERROR:    Cancel 1 running task(s), timeout graceful shutdown exceeded" in text
+    assert "INFO:     Application shutdown complete." in text
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 0), (signal.SIGTERM, -signal.SIGTERM)])
+def test_a_stubborn_task_does_not_hold_up_the_stop(start, number, code):
+    options = ["--timeout-graceful-shutdown", "0.1", "--timeout-graceful-cancel", "0.1"]
+    process = start("webapp:app", "--port", "0", *options)
+    with hang(process, "/stubborn") as client:
+        process.send_signal(number)
+        process.wait_for("Abort 1 running request")
+        assert client.recv(1) == b""
+    assert process.wait() == code
+    assert "cancelled" in process.stdout
+
+
+def test_run_as_a_library(start, folder):
+    program = "import fastserve, library_app\nfastserve.run(library_app.app, port=0)\nprint('after')\n"
+    (folder / "main.py").write_text(program)
+    (folder / "library_app.py").write_text((folder / "webapp.py").read_text())
+    process = start(server="main")
+    assert process.get()[1] == b"/"
+    assert process.stop() == 0
+    assert process.stdout[-1] == "after"
+
+
+def test_run_as_a_library_that_cannot_start(start, folder):
+    (folder / "main.py").write_text("import fastserve\nfastserve.run('nowhere_at_all:app', port=0)\n")
+    assert start(server="main").wait() == 3
+
+
+def test_trace(start):
+    process = start("webapp:app", "--port", "0", "--log-level", "trace")
+    process.get()
+    process.stop()
+    assert any(re.match(r"TRACE:    127\.0\.0\.1:\d+ - ASGI \[2\] Completed", line) for line in process.stderr)
