@@ -7,7 +7,7 @@ from typing import Any
 
 from fastserve.gateway._asgi import AsgiGateway
 from fastserve.protocol._worker import Worker
-from fastserve.server._access_log import AccessLog
+from fastserve.server._access_log import LoggingAccessLog
 from fastserve.server.config import Config
 from fastserve.transport._loop import protocol_factory
 from fastserve.types import WorkerProtocol
@@ -42,6 +42,6 @@ def assemble(
         timeout_body=config.timeout_body,
         timeout_write=config.timeout_write,
         timeout_request=config.timeout_request,
-        access_log=AccessLog(access_logger, loop, config.root_path) if config.access_log and access_logger.hasHandlers() else None,
+        access_log=LoggingAccessLog(access_logger, loop, config.root_path) if config.access_log and access_logger.hasHandlers() else None,
     )
     return worker, protocol_factory(worker)
