@@ -79,10 +79,10 @@ orphans:
 	done
 
 build: $(VENV)/.stamp-build build/.stamp-release orphans
-	FASTSERVE_BUILD=release $(PY) setup.py -q build_ext --inplace -j $(JOBS)
+	FASTSERVE_BUILD=release $(PY) setup.py -q build_ext --inplace
 
 build-tests: $(VENV)/.stamp-build build/.stamp-release orphans
-	FASTSERVE_BUILD=release FASTSERVE_TEST_MODULES=1 $(PY) setup.py -q build_ext --inplace -j $(JOBS)
+	FASTSERVE_BUILD=release FASTSERVE_TEST_MODULES=1 $(PY) setup.py -q build_ext --inplace
 
 serve: build
 	@echo
@@ -106,7 +106,7 @@ define build_variant
 @tar -cf - $(BUILT_ONLY) $(COPIED) | tar -xf - -C build/$(1)
 @cd build/$(1) && find fastserve tests -name '*.so' | while read -r so; do [ -e "$${so%%.*}.pyx" ] || rm -f "$$so"; done
 @[ ! build/$(1)/setup.py -nt build/$(1)/.stamp ] || rm -rf build/$(1)/build
-cd build/$(1) && FASTSERVE_BUILD=$(1) $(abspath $(PY)) setup.py -q build_ext --inplace -j $(JOBS)
+cd build/$(1) && FASTSERVE_BUILD=$(1) $(abspath $(PY)) setup.py -q build_ext --inplace
 @touch build/$(1)/.stamp
 endef
 

@@ -20,9 +20,11 @@ from setuptools import Extension, setup
 
 ROOT = Path(__file__).parent
 VARIANT = os.environ.get("FASTSERVE_BUILD", "release")
+JOBS = int(os.environ.get("FASTSERVE_BUILD_JOBS", os.cpu_count() or 1))
 
 COMPILER_FLAGS = {
-    "release": ["-O2", "-fno-semantic-interposition", "-fvisibility=hidden"],
+    # -g0: interpreters are often built with -g, and pass it on; symbols remain, which is what profilers need.
+    "release": ["-O2", "-g0", "-fno-semantic-interposition", "-fvisibility=hidden"],
     "debug": ["-O0", "-g", "-UNDEBUG", "-DFASTSERVE_DEBUG=1"],
     "asan": [
         "-O1",
@@ -92,7 +94,8 @@ if __name__ == "__main__":
             list(compiled_modules()),
             compiler_directives=DIRECTIVES,
             build_dir=f"build/cython-{VARIANT}",
-            nthreads=int(os.environ.get("FASTSERVE_BUILD_JOBS", os.cpu_count() or 1)),
+            nthreads=JOBS,
             annotate=bool(os.environ.get("FASTSERVE_ANNOTATE")),
         ),
+        options={"build_ext": {"parallel": JOBS}},
     )

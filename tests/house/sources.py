@@ -93,27 +93,39 @@ def imports(path: Path) -> list[tuple[int, str, str | None]]:
 
     A relative import gives a module that begins with a dot.
     """
+    return [(line, module, name) for line, module, name, _ in _imports(path)]
+
+
+def imported_names(path: Path) -> dict[str, str]:
+    """Name in the file -> name where it comes from, for what the file imports."""
+    return {bound: name or module for _, module, name, bound in _imports(path)}
+
+
+Import = tuple[int, str, str | None, str]
+
+
+def _imports(path: Path) -> Iterator[Import]:
     text = path.read_text(encoding="utf-8")
-    return list(_python_imports(text) if path.suffix in {".py", ".pyi"} else _cython_imports(text))
+    return _python_imports(text) if path.suffix in {".py", ".pyi"} else _cython_imports(text)
 
 
-def _python_imports(text: str) -> Iterator[tuple[int, str, str | None]]:
+def _python_imports(text: str) -> Iterator[Import]:
     for node in ast.walk(ast.parse(text)):
         if isinstance(node, ast.Import):
             for alias in node.names:
-                yield node.lineno, alias.name, None
+                yield node.lineno, alias.name, None, alias.asname or alias.name.split(".")[0]
         elif isinstance(node, ast.ImportFrom):
             for alias in node.names:
-                yield node.lineno, "." * node.level + (node.module or ""), alias.name
+                yield node.lineno, "." * node.level + (node.module or ""), alias.name, alias.asname or alias.name
 
 
-def _cython_imports(text: str) -> Iterator[tuple[int, str, str | None]]:
+def _cython_imports(text: str) -> Iterator[Import]:
     for number, line in logical_lines(text):
         for statement in line.split(";"):
             if match := re.match(r"\s*from\s+([\w.]+)\s+c?import\s+(.+)", statement):
                 for name in match[2].strip(" ()").split(","):
                     if name.strip():
-                        yield number, match[1], name.split()[0]
+                        yield number, match[1], name.split()[0], name.split()[-1]
             elif match := re.match(r"\s*c?import\s+(.+)", statement):
                 for name in match[1].split(","):
-                    yield number, name.split()[0], None
+                    yield number, name.split()[0], None, name.split()[-1].split(".")[0]

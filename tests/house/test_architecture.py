@@ -6,7 +6,7 @@ from tests.house.sources import ROOT, project_files, relative
 
 MAP = (ROOT / "ARCHITECTURE.md").read_text(encoding="utf-8")
 SUFFIXES = {".py", ".pyx", ".pxd", ".h", ".c"}
-FOLDERS = ("fastserve", "bench", "docs")
+FOLDERS = ("fastserve", "docs", "examples")
 
 # `fastserve/_parser.pyx`, or `fastserve/_parser` for the .pyx together with its .pxd, .pyi and .h.
 MENTIONED = set(re.findall(r"`((?:fastserve|tests|bench|examples|docs)/[\w./-]*)`", MAP))

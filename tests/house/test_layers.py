@@ -19,7 +19,7 @@ FLOORS: tuple[frozenset[str], ...] = (
     frozenset({"protocol"}),
     frozenset({"gateway"}),
     frozenset({"_exchange"}),
-    frozenset({"_fields", "_head"}),
+    frozenset({"_fields", "_head", "_request_parser"}),
     frozenset({"_parser"}),
     frozenset({"_buffer", "_scan", "_chars", "_names", "_live"}),
     frozenset({"options", "config", "errors", "types", "_version"}),
