@@ -21,7 +21,7 @@ import threading
 import time
 from collections.abc import Callable, Generator, Sized
 from types import FrameType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from fastserve.config import STARTUP_FAILURE
 from fastserve.server.changes import Changes
@@ -33,6 +33,9 @@ from fastserve.transport import listeners
 from fastserve.transport.listeners import Listener
 from fastserve.types import WorkerProtocol
 
+if TYPE_CHECKING:
+    from fastserve.server.assembly import Assembly
+
 HANDLED_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 # A process group and a wrapper script both pass the same SIGTERM on: within this time it is one.
@@ -41,6 +44,10 @@ _ONE_SIGNAL = 0.5
 _TICK = 0.1
 
 logger = logging.getLogger("fastserve.error")
+
+
+def _nothing() -> None:
+    return None
 
 
 class ServerState:
@@ -77,6 +84,7 @@ class Server:
         self._force_exit = False
         self._changes: Changes | None = None
         self._drain: Drain | None = None
+        self._close_worker: Callable[[], None] = _nothing
         self._listeners: list[Listener] = []
         self._captured_signals: list[int] = []
         self._first_signal_at = 0.0
@@ -166,7 +174,7 @@ class Server:
                 await self.lifespan.shutdown()
                 sys.exit(STARTUP_FAILURE)
         loop = asyncio.get_running_loop()
-        worker, protocol_factory = self.assemble(loop)
+        worker, protocol_factory, self._close_worker = self.assemble(loop)
         worker.on_idle = self._notify
         if self.limit_max_requests is not None:
             worker.request_limit = self.limit_max_requests
@@ -178,8 +186,8 @@ class Server:
             self.config.announce(self._listeners)
         self.started = True
 
-    def assemble(self, loop: asyncio.AbstractEventLoop) -> tuple[WorkerProtocol, Callable[[], asyncio.BaseProtocol]]:
-        """The worker, and the factory of the protocols that feed it."""
+    def assemble(self, loop: asyncio.AbstractEventLoop) -> "Assembly":
+        """What serves on `loop`."""
         # Compiled; needed where requests are served, not where a command line is read or children are watched.
         from fastserve.server.assembly import assemble
 
@@ -210,6 +218,7 @@ class Server:
                 self._drain.force()
             await self._drain.run()
             self._drain = None
+            self._close_worker()
         for server in self.servers:
             # Every connection has been closed or aborted; a loop that still counts one does not hold up the stop.
             with contextlib.suppress(TimeoutError):
@@ -302,9 +311,11 @@ class Server:
         """Give back what is left when serving ends in an exception or by force."""
         self._close_listeners(sockets)
         worker = self.server_state.worker
-        if worker is not None and worker.connections:
-            worker.cancel()
-            worker.abort()
+        if worker is not None:
+            if worker.connections:
+                worker.cancel()
+                worker.abort()
+            self._close_worker()
         self.lifespan.cancel()
 
     def _cancel_tasks(self, loop: asyncio.AbstractEventLoop) -> bool:

@@ -290,6 +290,14 @@ def test_app_dir(start, folder):
     assert start("hidden:app", "--port", "0", "--app-dir", "below").get()[1] == b"/"
 
 
+def test_keep_alive_of_no_time_is_no_keep_alive(start):
+    process = start("webapp:app", "--port", "0", "--timeout-keep-alive", "0", "--timeout-header", "none")
+    with process.connect() as client:
+        client.sendall(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+        assert process.read(client)[1] == b"/"
+        assert client.recv(1) == b""
+
+
 def hang(process, target="/hang"):
     """A connection with a request in the application that does not end."""
     client = process.connect()

@@ -63,6 +63,17 @@ def test_task_without_connection_finishes(drained, worker, log_lines):
     assert log_lines() == [BACKGROUND]
 
 
+def test_task_outlives_its_connection(drained, worker, log_lines):
+    def hang_up(stop):
+        worker.connections = 0
+        worker.on_idle()
+
+    worker.serve("/slow")
+    at = {3.0: hang_up, 5.0: lambda stop: worker.requests.clear()}
+    assert drained(at) == pytest.approx(5.0, abs=0.1)
+    assert log_lines() == [WAITING, BACKGROUND]
+
+
 def test_stream_ends_on_disconnect(drained, worker, log_lines):
     worker.serve("/slow")
     worker.ends_at = "disconnect"

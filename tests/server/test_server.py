@@ -64,7 +64,7 @@ def make_server(worker, loop_name):
 
     class Assembled:
         def assemble(self, loop):
-            return worker, lambda: Answering(worker)
+            return worker, lambda: Answering(worker), lambda: worker.steps.append(("close", 0.0))
 
     def make(application=app, cls=Server, **options):
         options = {"port": 0, "log_config": None, "loop": loop_name, **options}
@@ -273,6 +273,7 @@ def test_force_skips_the_lifespan_shutdown(make_server, log_lines, worker):
 
     in_loop(make_server(lifespan="on"), action)
     assert [name for name, _ in worker.steps][:3] == ["drain", "cancel", "abort"]
+    assert worker.steps[-1][0] == "close"
     assert "INFO Waiting for application shutdown." not in log_lines()
 
 
@@ -401,7 +402,7 @@ def test_serve_that_is_cancelled_gives_everything_back(make_server, worker):
 
     with asyncio.Runner(loop_factory=server.config.get_loop_factory()) as runner:
         runner.run(main())
-    assert [name for name, _ in worker.steps] == ["cancel", "abort"]
+    assert [name for name, _ in worker.steps] == ["cancel", "abort", "close"]
     with pytest.raises(ConnectionRefusedError):
         ask(seen[0])
 
