@@ -25,15 +25,26 @@ COMPILER_FLAGS = {
     "release": ["-O2", "-fno-semantic-interposition", "-fvisibility=hidden"],
     "debug": ["-O0", "-g", "-UNDEBUG", "-DFASTSERVE_DEBUG=1"],
     "asan": [
-        "-O1", "-g", "-UNDEBUG", "-DFASTSERVE_DEBUG=1", "-fno-omit-frame-pointer",
-        "-fsanitize=address,undefined", "-fno-sanitize-recover=undefined",
+        "-O1",
+        "-g",
+        "-UNDEBUG",
+        "-DFASTSERVE_DEBUG=1",
+        "-fno-omit-frame-pointer",
+        "-fsanitize=address,undefined",
+        "-fno-sanitize-recover=undefined",
         # CPython itself calls methods through differently typed pointers.
         "-fno-sanitize=function" if os.environ.get("CC", "").startswith("clang") else "-Wall",
     ],
 }
 LINKER_FLAGS = {"release": [], "debug": [], "asan": ["-fsanitize=address,undefined"]}
-WARNINGS = ["-Wall", "-Wextra", "-Wno-unused-parameter", "-Wno-unused-function",
-            "-Wno-missing-field-initializers", "-Wno-cast-function-type"]
+WARNINGS = [
+    "-Wall",
+    "-Wextra",
+    "-Wno-unused-parameter",
+    "-Wno-unused-function",
+    "-Wno-missing-field-initializers",
+    "-Wno-cast-function-type",
+]
 
 if VARIANT not in COMPILER_FLAGS:
     raise SystemExit(f"FASTSERVE_BUILD={VARIANT!r}: choose one of {', '.join(COMPILER_FLAGS)}")
@@ -68,18 +79,20 @@ def compiled_modules():
                 ".".join(path.with_suffix("").parts),
                 [str(path)],
                 include_dirs=["fastserve"],
-                depends=[str(header.relative_to(ROOT)) for header in (ROOT / "fastserve").rglob("*.h")],
+                depends=["setup.py", *(str(header.relative_to(ROOT)) for header in (ROOT / "fastserve").rglob("*.h"))],
                 extra_compile_args=COMPILER_FLAGS[VARIANT] + WARNINGS,
                 extra_link_args=LINKER_FLAGS[VARIANT],
             )
 
 
-setup(
-    ext_modules=cythonize(
-        list(compiled_modules()),
-        compiler_directives=DIRECTIVES,
-        build_dir=f"build/cython-{VARIANT}",
-        nthreads=int(os.environ.get("FASTSERVE_BUILD_JOBS", os.cpu_count() or 1)),
-        annotate=bool(os.environ.get("FASTSERVE_ANNOTATE")),
-    ),
-)
+# Cython's worker processes import this file anew where they are not forked.
+if __name__ == "__main__":
+    setup(
+        ext_modules=cythonize(
+            list(compiled_modules()),
+            compiler_directives=DIRECTIVES,
+            build_dir=f"build/cython-{VARIANT}",
+            nthreads=int(os.environ.get("FASTSERVE_BUILD_JOBS", os.cpu_count() or 1)),
+            annotate=bool(os.environ.get("FASTSERVE_ANNOTATE")),
+        ),
+    )

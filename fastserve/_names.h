@@ -126,16 +126,18 @@ static const KnownName known_names[NAME_COUNT] = {
 #undef SHARED
 #undef PRIVATE
 
-/* A hash table over length, first, middle and last letter. The multiplier leaves no two names in one slot (a test
- * looks), and probing keeps the table right when somebody adds a name that falls on another. */
-#define NAME_SLOTS 1024
+/* A hash table over the length and three letters: the first, the last and the one at three quarters. The multiplier
+ * leaves no two names in one slot (a test looks), and probing keeps the table right when somebody adds a name that
+ * falls on another. */
+#define NAME_SLOT_BITS 9
+#define NAME_SLOTS (1 << NAME_SLOT_BITS)
 static uint8_t name_slots[NAME_SLOTS];
 
 static inline uint32_t name_slot(const uint8_t *name, size_t size)
 {
-    uint32_t letters = (uint32_t)(name[0] | 0x20) | (uint32_t)(name[size >> 1] | 0x20) << 8 |
-                       (uint32_t)(name[size - 1] | 0x20) << 16 | (uint32_t)size << 24;
-    return (letters * 0x9E3779B1u) >> 22;
+    uint32_t letters = (uint32_t)(name[0] | 0x20) | (uint32_t)(name[size - 1] | 0x20) << 8 |
+                       (uint32_t)(name[size * 3 >> 2] | 0x20) << 16 | (uint32_t)size << 24;
+    return (letters * UINT32_C(0x3A48967B)) >> (32 - NAME_SLOT_BITS);
 }
 
 /* Fills the table; returns the number of names that did not get their first slot. */

@@ -151,3 +151,5 @@ cdef Py_ssize_t parse_chunked(ChunkedBody* body, const char* data, Py_ssize_t si
 
 cdef int reason_status(Reason reason) noexcept nogil
 cdef const char* reason_text(Reason reason) noexcept nogil
+# The name of the enum member without REASON_: "BARE_LF".
+cdef const char* reason_code(Reason reason) noexcept nogil

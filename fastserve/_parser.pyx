@@ -100,6 +100,10 @@ cdef const char* reason_text(Reason reason) noexcept nogil:
     return fastserve_reason_text(reason)
 
 
+cdef const char* reason_code(Reason reason) noexcept nogil:
+    return fastserve_reason_name(reason) + 7
+
+
 cdef Py_ssize_t reject(RequestHead* head, Reason reason, Py_ssize_t offset) noexcept nogil:
     head.reason = reason
     head.error_offset = <uint32_t>offset
@@ -735,6 +739,8 @@ cdef enum:
     # never meet the bound; one-byte chunks do after about twenty thousand.
     FRAMING_ALLOWANCE = 65536
     FRAMING_PER_BYTE = 2
+    # What one call looks at, so that offsets fit their 32 bits.
+    CHUNKED_CALL_SIZE = 1 << 30
     # Leading zeros carry nothing: sixteen digits hold every size there is.
     CHUNK_SIZE_DIGITS = 16
 
@@ -808,6 +814,8 @@ cdef Py_ssize_t parse_chunked(ChunkedBody* body, const char* data, Py_ssize_t si
     cdef int following
     piece.start = 0
     piece.size = 0
+    if size > CHUNKED_CALL_SIZE:
+        size = CHUNKED_CALL_SIZE
     if state == CHUNKED_REJECTED:
         return -1
     while position < size:
@@ -974,7 +982,7 @@ def rejection_reasons() -> dict:
     cdef int number
     cdef int count = REASON_COUNT
     return {
-        fastserve_reason_name(<Reason>number).decode().removeprefix("REASON_"): (
+        reason_code(<Reason>number).decode(): (
             fastserve_reason_status(<Reason>number), fastserve_reason_text(<Reason>number).decode(),
         )
         for number in range(1, count)

@@ -8,6 +8,9 @@ pipelined request; all responses of the loop leave in one send. When the respons
 Output is corked in the worker's one write buffer, which belongs to one connection at a time. A response's head is kept
 there unsent until the first body message: only then the framing is decided, and head and body leave together.
 
+What is called upwards may let go of what called it: a responder ends its exchange, an exchange its connection. So
+responders are called through a local reference, which keeps them alive during the call.
+
 The life of a connection after its last response: closed at once when the client has said all it wanted to say, else
 `READ_DISCARD`: our half is shut down and what still comes is dropped for a while, because closing with unread input
 makes the kernel reset the connection and the client may lose the response.
@@ -29,6 +32,7 @@ from fastserve._exchange cimport (
     RESPONSE_TRAILERS,
     Endpoint,
     Exchange,
+    Responder,
 )
 from fastserve._fields cimport build_fields, method_name
 from fastserve._head cimport HeadMemory
@@ -138,6 +142,7 @@ cdef class Http1Connection(Connection):
     cdef Py_ssize_t _consume(self, const char* data, Py_ssize_t size) except -2:
         cdef Py_ssize_t position = 0
         cdef Py_ssize_t used
+        cdef Responder responder
         self.running = True
         try:
             while position < size:
@@ -156,8 +161,9 @@ cdef class Http1Connection(Connection):
                 elif self.reading <= READ_CHUNKED:
                     position += self._read_body(data + position, size - position)
                     if self.exchange is not None:
-                        if self.exchange.responder is not None and not self.body_dropped:
-                            self.exchange.responder.body_arrived()
+                        responder = self.exchange.responder
+                        if responder is not None and not self.body_dropped:
+                            responder.body_arrived()
                         self._settle()
                 else:
                     break
@@ -449,13 +455,14 @@ cdef class Http1Connection(Connection):
 
     cdef int _detach(self, Http1Exchange exchange) except -1:
         # Nothing the application does can reach the client any more; tell it.
+        cdef Responder responder = exchange.responder
         exchange.connection = None
         exchange.disconnected = True
         exchange.detached = True
         if self.exchange is exchange:
             self.exchange = None
-        if exchange.responder is not None:
-            exchange.responder.disconnected()
+        if responder is not None:
+            responder.disconnected()
         return 0
 
     cdef int _reject(self, int status, str reason, bytes sample) except -1:
@@ -514,9 +521,11 @@ cdef class Http1Connection(Connection):
 
     cdef int _claim_output(self) except -1:
         cdef WorkerState worker = self.worker
+        cdef Connection owner
         if worker.output_owner is not self:
-            if worker.output_owner is not None:
-                worker.output_owner.release_output()
+            owner = worker.output_owner
+            if owner is not None:
+                owner.release_output()
             worker.output_owner = self
         return 0
 
@@ -547,10 +556,11 @@ cdef class Http1Connection(Connection):
         return 0
 
     cdef int drained(self) except -1:
+        cdef Responder responder = None if self.exchange is None else self.exchange.responder
         self.worker.now = self.worker.clock.now()
         self.write_deadline = FOREVER
-        if self.exchange is not None and self.exchange.responder is not None:
-            self.exchange.responder.drained()
+        if responder is not None:
+            responder.drained()
         return self.proceed()
 
     # --- events
@@ -566,6 +576,7 @@ cdef class Http1Connection(Connection):
 
     cdef int ended(self) except -1:
         cdef Http1Exchange exchange = self.exchange
+        cdef Responder responder
         self.worker.now = self.worker.clock.now()
         self.peer_ended = True
         if self.reading == READ_DISCARD:
@@ -582,8 +593,9 @@ cdef class Http1Connection(Connection):
                 if exchange.phase == RESPONSE_COMPLETE:
                     self._finish()
             exchange.disconnected = True
-            if exchange.responder is not None:
-                exchange.responder.disconnected()
+            responder = exchange.responder
+            if responder is not None:
+                responder.disconnected()
         return self._arm()
 
     cdef int lost(self, object reason) except -1:
@@ -655,11 +667,13 @@ cdef class Http1Connection(Connection):
 
     cdef int _overdue(self, int status, str reason) except -1:
         cdef Http1Exchange exchange = self.exchange
+        cdef Responder responder
         if exchange is None:
             return 0
         self._reject(status, reason, EMPTY)
-        if status == 504 and exchange.responder is not None:
-            exchange.responder.cancel()
+        responder = exchange.responder
+        if status == 504 and responder is not None:
+            responder.cancel()
         return 0
 
     # --- what a user of the objects may ask for

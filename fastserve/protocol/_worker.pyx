@@ -8,7 +8,7 @@ import logging
 from urllib.parse import quote
 
 from fastserve._buffer cimport Buffer, new_buffer
-from fastserve._exchange cimport AccessLog, Exchange, ExchangeList, Handler
+from fastserve._exchange cimport AccessLog, Exchange, ExchangeList, Handler, Responder
 from fastserve._head cimport HeadMemory
 from fastserve._parser cimport HeadLimits
 from fastserve.protocol._connection cimport Connection, Upgrade, WorkerState
@@ -204,20 +204,24 @@ cdef class Worker(WorkerState):
     def disconnect(self) -> int:
         """Tell every running request that its client is gone (http.disconnect); return how many were told."""
         cdef Exchange exchange
+        cdef Responder responder
         cdef list exchanges = self.running_exchanges.snapshot()
         for exchange in exchanges:
             exchange.disconnected = True
-            if exchange.responder is not None:
-                exchange.responder.disconnected()
+            responder = exchange.responder
+            if responder is not None:
+                responder.disconnected()
         return len(exchanges)
 
     def cancel(self) -> int:
         """Cancel the task of every running request; return how many there were."""
         cdef Exchange exchange
+        cdef Responder responder
         cdef list exchanges = self.running_exchanges.snapshot()
         for exchange in exchanges:
-            if exchange.responder is not None:
-                exchange.responder.cancel()
+            responder = exchange.responder
+            if responder is not None:
+                responder.cancel()
         return len(exchanges)
 
     def abort(self) -> int:

@@ -103,10 +103,11 @@ cdef class LoopStream(Stream):
 
     def eof_received(self) -> bool:
         """Note that the peer has ended its half; the transport stays open for our answers."""
+        cdef Connection connection = self.connection
         try:
-            self.connection.ended()
+            connection.ended()
         except BaseException as error:
-            self.worker.call_failed(self.connection, error)
+            self.worker.call_failed(connection, error)
         return self.fd >= 0
 
     def connection_lost(self, exc: BaseException | None) -> None:
@@ -129,12 +130,13 @@ cdef class LoopStream(Stream):
 
     def resume_writing(self) -> None:
         """Note that the transport holds no bytes any more."""
+        cdef Connection connection = self.connection
         self.blocked = False
-        if self.connection is not None:
+        if connection is not None:
             try:
-                self.connection.drained()
+                connection.drained()
             except BaseException as error:
-                self.worker.call_failed(self.connection, error)
+                self.worker.call_failed(connection, error)
 
     # --- called by the protocol
 

@@ -21,12 +21,12 @@ from fastserve._parser cimport (
     Span,
     parse_chunked,
     parse_head,
+    reason_code,
     reason_status,
     reason_text,
     reset_chunked,
     reset_head,
 )
-from fastserve._parser import rejection_reasons
 
 cdef enum:
     PAGE = 4096
@@ -68,10 +68,6 @@ cdef class Guarded:
 cdef Guarded guarded = Guarded()
 
 
-def reason_of(number: int) -> str:
-    return list(rejection_reasons())[number - 1]
-
-
 cdef class RawHead:
     """parse_head() with a memory of its own; `fields` and the limits as for HeadMemory."""
 
@@ -89,6 +85,17 @@ cdef class RawHead:
         guarded.forget(len(data), front)
         self.seen = data
         return result
+
+    def repeat(self, bytes data, int count, bint build=True) -> None:
+        """Parse the same whole head `count` times, to measure; with the list of fields each time if `build`."""
+        cdef int i
+        cdef list fields
+        for i in range(count):
+            reset_head(&self.memory.head)
+            if parse_head(&self.memory.head, data, len(data)) <= 0:
+                raise ValueError("not a whole head")
+            if build:
+                fields = build_fields(&self.memory.head, data)
 
     def reset(self):
         reset_head(&self.memory.head)
@@ -132,7 +139,7 @@ cdef class RawHead:
         """(status, reason, offset), after -1."""
         cdef Reason reason = self.memory.head.reason
         assert reason_text(reason)
-        return reason_status(reason), reason_of(reason), self.memory.head.error_offset
+        return reason_status(reason), reason_code(reason).decode(), self.memory.head.error_offset
 
 
 cdef class RawChunked:
@@ -160,4 +167,4 @@ cdef class RawChunked:
         return bool(self.body.done)
 
     def rejected(self) -> tuple:
-        return reason_status(self.body.reason), reason_of(self.body.reason), self.body.error_offset
+        return reason_status(self.body.reason), reason_code(self.body.reason).decode(), self.body.error_offset

@@ -1,0 +1,168 @@
+# The one front door: everything the project can do is a target here, and continuous integration calls these.
+#
+# Needed beforehand: CPython 3.11 or later with its headers and the venv module, a C compiler, make. All else is
+# installed into a virtual environment of the project's own: .venv for the default python3, .venv-X.Y for any other
+# interpreter given as PYTHON=..., so that several live beside each other. Files named .stamp-* inside them remember
+# what is installed; only a newer pyproject.toml makes pip run again.
+
+PYTHON ?= python3
+ifeq ($(PYTHON),python3)
+VENV ?= .venv
+else
+VENV ?= .venv-$(shell $(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2])')
+endif
+PY = $(VENV)/bin/python
+PIP = $(PY) -m pip --quiet --disable-pip-version-check
+JOBS ?= $(shell nproc 2>/dev/null || echo 1)
+
+PORT ?= 8000
+ARGS ?=
+T ?=
+FUZZ_SECONDS ?= 60
+
+export FASTSERVE_BUILD_JOBS = $(JOBS)
+
+.DEFAULT_GOAL := help
+.PHONY: help serve build build-tests debug test asan check format fuzz bench wheel docs clean distclean orphans
+.DELETE_ON_ERROR:
+
+help:
+	@echo 'make serve    build and serve examples/hello.py        PORT=8000 ARGS="--log-level debug"'
+	@echo 'make build    compile the extension modules in place'
+	@echo 'make test     build and run the tests                  T="tests/parser -k chunked" PYTHON=python3.13'
+	@echo 'make check    lint, formatting, types, stubs, floors'
+	@echo 'make format   let ruff format the Python files'
+	@echo 'make debug    the tests on a build with bounds checks and live-object counts'
+	@echo 'make asan     the tests on a build under AddressSanitizer and UndefinedBehaviorSanitizer'
+	@echo 'make fuzz     every fuzz target on the asan build      FUZZ_SECONDS=60'
+	@echo 'make bench    micro-benchmarks and load benchmarks'
+	@echo 'make wheel    dist/: a source archive, and a wheel built from it'
+	@echo 'make docs     bring the generated parts of the documentation up to date'
+	@echo 'make clean    remove what was built; distclean: and the virtual environments'
+
+# --- virtual environments
+
+$(VENV)/.stamp-venv:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+	    || { echo '$(PYTHON) is older than 3.11; choose another: make PYTHON=python3.12 ...' >&2; exit 1; }
+	$(PYTHON) -m venv $(VENV) \
+	    || { rm -rf $(VENV); echo '$(PYTHON) has no venv module (Debian, Ubuntu: install python3-venv)' >&2; exit 1; }
+	$(PIP) install --upgrade 'pip>=25.1'
+	@touch $@
+
+# The project's own dependencies and the build's: enough to compile and to serve.
+$(VENV)/.stamp-build: $(VENV)/.stamp-venv pyproject.toml
+	@$(PY) -c 'import tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))["project"]["dependencies"], sep="\n")' \
+	    > $(VENV)/requirements.txt
+	$(PIP) install --group build -r $(VENV)/requirements.txt
+	@touch $@
+
+$(VENV)/.stamp-test: $(VENV)/.stamp-build
+	$(PIP) install --group test
+	@touch $@
+
+$(VENV)/.stamp-lint: $(VENV)/.stamp-build
+	$(PIP) install --group lint
+	@touch $@
+
+# --- the release build, in place
+
+# Generated C depends on the directives in setup.py, which Cython's own dependency tracking does not see.
+build/.stamp-%: setup.py
+	rm -rf build/cython-$*
+	@mkdir -p build && touch $@
+
+# An extension whose source is gone would still be imported.
+orphans:
+	@find fastserve tests -name '*.so' | while read -r so; do \
+	    [ -e "$${so%%.*}.pyx" ] || { echo "removing $$so: its source is gone"; rm -f "$$so"; }; \
+	done
+
+build: $(VENV)/.stamp-build build/.stamp-release orphans
+	FASTSERVE_BUILD=release $(PY) setup.py -q build_ext --inplace -j $(JOBS)
+
+build-tests: $(VENV)/.stamp-build build/.stamp-release orphans
+	FASTSERVE_BUILD=release FASTSERVE_TEST_MODULES=1 $(PY) setup.py -q build_ext --inplace -j $(JOBS)
+
+serve: build
+	@echo
+	@echo 'Serving examples/hello.py. Look at http://127.0.0.1:$(PORT)/ - Ctrl-C ends it.'
+	@echo
+	@exec $(PY) -m fastserve hello:app --app-dir examples --port $(PORT) $(ARGS)
+
+test: $(VENV)/.stamp-test build-tests
+	$(PY) -m pytest -q $(T)
+
+# --- other builds, each in its own copy of the tree: extensions of all builds have the same names
+
+COPIED = $(wildcard fastserve tests bench examples docs setup.py pyproject.toml README.md LICENSE)
+BUILT_ONLY = --exclude='*.so' --exclude=__pycache__
+
+# $(1): the variant. The copy keeps modification times, so that only what changed is compiled again.
+define build_variant
+@mkdir -p build/$(1)
+@cd build/$(1) && for top in $(COPIED); do find $$top -type f ! -name '*.so' 2>/dev/null; done | while read -r file; do \
+    [ -e "$(CURDIR)/$$file" ] || rm -f "$$file"; done
+@tar -cf - $(BUILT_ONLY) $(COPIED) | tar -xf - -C build/$(1)
+@cd build/$(1) && find fastserve tests -name '*.so' | while read -r so; do [ -e "$${so%%.*}.pyx" ] || rm -f "$$so"; done
+@[ ! build/$(1)/setup.py -nt build/$(1)/.stamp ] || rm -rf build/$(1)/build
+cd build/$(1) && FASTSERVE_BUILD=$(1) $(abspath $(PY)) setup.py -q build_ext --inplace -j $(JOBS)
+@touch build/$(1)/.stamp
+endef
+
+debug: $(VENV)/.stamp-test
+	$(call build_variant,debug)
+	cd build/debug && $(abspath $(PY)) -X dev -m pytest -q --ignore=tests/house $(T)
+
+# The sanitizer's run-time must be the first library of the process, and so must the C++ one whose exceptions it
+# intercepts. CPython keeps objects until it exits: leaks are counted by the debug build's own counters instead.
+SANITIZED = LD_PRELOAD="$$(cc -print-file-name=libasan.so) $$(cc -print-file-name=libstdc++.so.6)" \
+    ASAN_OPTIONS=detect_leaks=0:abort_on_error=1 UBSAN_OPTIONS=print_stacktrace=1 PYTHONMALLOC=malloc
+
+asan: $(VENV)/.stamp-test
+	$(call build_variant,asan)
+	cd build/asan && $(SANITIZED) $(abspath $(PY)) -m pytest -q --ignore=tests/house $(T)
+
+fuzz: $(VENV)/.stamp-test
+	$(call build_variant,asan)
+	cd build/asan && set -e; for target in tests/fuzz/fuzz_*.py; do \
+	    echo "$$target, $(FUZZ_SECONDS) s"; \
+	    $(SANITIZED) PYTHONPATH=. FUZZ_SECONDS=$(FUZZ_SECONDS) $(abspath $(PY)) $$target; done
+
+# --- judgement
+
+# cython-lint starts pycodestyle by name, hence the PATH.
+check: $(VENV)/.stamp-test $(VENV)/.stamp-lint build-tests
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/ruff format --check .
+	find fastserve tests bench -name '*.pyx' -o -name '*.pxd' | PATH="$(abspath $(VENV))/bin:$$PATH" xargs cython-lint
+	$(VENV)/bin/mypy
+	$(PY) -m pytest -q tests/house
+
+format: $(VENV)/.stamp-lint
+	$(VENV)/bin/ruff check --fix .
+	$(VENV)/bin/ruff format .
+
+bench: $(VENV)/.stamp-test build-tests
+	$(PY) -m pytest -q -o addopts=--import-mode=importlib bench/micro $(ARGS)
+	$(PY) -m bench.load $(ARGS)
+
+# --- what is handed out
+
+# setuptools packs whatever earlier builds left in build/lib*, removed modules included.
+wheel: $(VENV)/.stamp-build
+	rm -rf dist build/lib* build/bdist* *.egg-info
+	$(PY) -c 'import os; from setuptools import build_meta; os.makedirs("dist"); build_meta.build_sdist("dist")' > /dev/null
+	env -u FASTSERVE_BUILD -u FASTSERVE_TEST_MODULES $(PIP) wheel --no-deps --wheel-dir dist dist/*.tar.gz
+	@ls -l dist
+
+docs: build
+	PYTHONPATH=. $(PY) docs/options_table.py
+
+clean:
+	rm -rf build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .benchmarks
+	find fastserve tests bench -name '*.so' -delete
+	find fastserve tests bench examples -name __pycache__ -prune -exec rm -rf {} +
+
+distclean: clean
+	rm -rf .venv .venv-*

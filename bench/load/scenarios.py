@@ -1,0 +1,122 @@
+"""The kinds of work measured, and the target of each: one table, read by the runs and by the report."""
+
+from dataclasses import dataclass, field
+from enum import Enum
+
+from bench.load.apps import LARGE_SIZE
+
+
+class Figure(Enum):
+    """What a target limits."""
+
+    CPU_OF_UVICORN = "of uvicorn's CPU"
+    CPU_OF_C = "× the C loop's CPU"
+    CPU = "µs of CPU"
+    USER = "µs of user time"
+    ABOVE_SMALL = "µs above the small GET"
+    RATE_OF_UVICORN = "of uvicorn's rate"
+    MEMORY_OF_UVICORN = "of uvicorn's memory"
+
+
+@dataclass(frozen=True)
+class Target:
+    """A limit for fastserve's figure: at most, or with `at_least` at least."""
+
+    figure: Figure
+    limit: float
+    at_least: bool = False
+
+    def is_met(self, value: float) -> bool:
+        return value >= self.limit if self.at_least else value <= self.limit
+
+    def __str__(self) -> str:
+        return f"{'≥' if self.at_least else '≤'} {self.limit:g} {self.figure.value}"
+
+
+@dataclass(frozen=True)
+class Scenario:
+    """One kind of work.
+
+    `app` is an import string; `load` the client's arguments; `baseline` those of the C server, None where it has
+    nothing comparable to do; `requests` measures that many requests where a window of time would hold too few.
+    With `idle_connections` nothing is loaded: memory is measured.
+    """
+
+    name: str
+    title: str
+    app: str
+    load: tuple[str, ...] = ()
+    connections: int = 64
+    baseline: tuple[str, ...] | None = ()
+    access_log: bool = False
+    requests: int | None = None
+    idle_connections: int | None = None
+    targets: tuple[Target, ...] = field(default=())
+
+
+def cpu_of_uvicorn(limit: float) -> Target:
+    return Target(Figure.CPU_OF_UVICORN, limit)
+
+
+SMALL = ("--expect-length", "13")
+
+SCENARIOS: tuple[Scenario, ...] = (
+    Scenario(
+        "small", "GET, 13-byte answer, 64 connections", "bench.load.apps:small", SMALL,
+        targets=(cpu_of_uvicorn(0.45), Target(Figure.CPU_OF_C, 1.5), Target(Figure.USER, 3.0)),
+    ),
+    Scenario(
+        "access-log", "the same with the access log on, to a file", "bench.load.apps:small", SMALL,
+        baseline=None, access_log=True, targets=(cpu_of_uvicorn(0.35),),
+    ),
+    Scenario(
+        "pipelined", "16 pipelined GETs", "bench.load.apps:small", (*SMALL, "--pipeline", "16"),
+        targets=(cpu_of_uvicorn(0.2),),
+    ),
+    Scenario(
+        "echo", "POST 10 KiB, echoed in the chunks received", "bench.load.apps:echo",
+        ("--method", "POST", "--body-size", "10240", "--expect-length", "10240"),
+        baseline=("--echo",), targets=(cpu_of_uvicorn(0.5),),
+    ),
+    Scenario(
+        "sleep", "the application sleeps 1 ms", "bench.load.apps:sleeping", SMALL,
+        baseline=None, targets=(cpu_of_uvicorn(0.65),),
+    ),
+    Scenario(
+        "ten-kib", "10 KiB answer", "bench.load.apps:ten_kib", ("--expect-length", "10240"),
+        baseline=("--answer", "10240"), targets=(cpu_of_uvicorn(0.5),),
+    ),
+    Scenario(
+        "thousand", "GET, 1000 connections", "bench.load.apps:small", SMALL, connections=1000,
+        targets=(cpu_of_uvicorn(0.45),),
+    ),
+    Scenario(
+        "starlette", "Starlette, one route", "bench.load.starlette_app:app", SMALL,
+        targets=(cpu_of_uvicorn(0.65),),
+    ),
+    Scenario(
+        "memory", "memory per idle keep-alive connection", "bench.load.apps:small", SMALL,
+        idle_connections=2000, targets=(Target(Figure.MEMORY_OF_UVICORN, 0.5),),
+    ),
+    Scenario(
+        "browser", "a browser's GET, 10 fields", "bench.load.apps:small", (*SMALL, "--headers", "browser"),
+        targets=(Target(Figure.ABOVE_SMALL, 1.2),),
+    ),
+    Scenario(
+        "one", "one connection, one request at a time", "bench.load.apps:small", SMALL, connections=1,
+    ),
+    Scenario(
+        "reconnect", "a new connection for every request", "bench.load.apps:small", (*SMALL, "--reconnect"),
+        targets=(cpu_of_uvicorn(0.5),),
+    ),
+    Scenario(
+        "download", "100 MiB down, one connection", "bench.load.apps:download",
+        ("--expect-length", str(LARGE_SIZE)), connections=1, requests=40, baseline=("--answer", str(LARGE_SIZE)),
+        targets=(cpu_of_uvicorn(0.7), Target(Figure.RATE_OF_UVICORN, 1.0, at_least=True)),
+    ),
+    Scenario(
+        "upload", "100 MiB up, one connection", "bench.load.apps:upload",
+        (*SMALL, "--method", "POST", "--body-size", str(LARGE_SIZE)), connections=1, requests=20, baseline=("--sink",),
+        targets=(cpu_of_uvicorn(0.7), Target(Figure.RATE_OF_UVICORN, 1.0, at_least=True)),
+    ),
+)  # fmt: skip

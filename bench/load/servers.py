@@ -1,0 +1,255 @@
+"""The servers measured: how each is started, where it listens, which processes it is, how it is ended.
+
+Only processes started here are ever signalled: each server gets a session of its own, and it is that session's
+process group that is ended.
+"""
+
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from importlib import metadata, util
+from pathlib import Path
+
+from bench.load.build import program
+from bench.load.scenarios import Scenario
+
+ROOT = Path(__file__).parents[2]
+START_LIMIT = 20.0
+STOP_LIMIT = 5.0
+ANNOUNCEMENT = re.compile(r"running on https?://[^\s/]*:(\d+)", re.IGNORECASE)
+KEEP_ALIVE = "75"
+
+
+class ServerError(Exception):
+    """A server did not start; the text has the end of what it said."""
+
+
+@dataclass(frozen=True)
+class Server:
+    """A server's command line.
+
+    `arguments` takes the scenario and gives what follows the interpreter, or the whole command where `package` is
+    None; in it "{port}" becomes a port that is free, for servers that cannot choose one. `announces`: it logs
+    `running on http://ADDRESS:PORT`; where the others listen is asked for through /proc.
+    """
+
+    name: str
+    package: str | None
+    arguments: Callable[[Scenario], list[str] | None]
+    announces: bool = False
+    extra: tuple[str, ...] = ()
+
+    def command(self, scenario: Scenario) -> list[str] | None:
+        """The command that serves `scenario`; None where the server has nothing comparable."""
+        arguments = self.arguments(scenario)
+        if arguments is None:
+            return None
+        start = [sys.executable] if self.package else []
+        return [*start, *arguments, *self.extra]
+
+    def version(self) -> str | None:
+        """The installed version; None where the server is not installed."""
+        if self.package is None:
+            return "own"
+        if util.find_spec(self.package) is None:
+            return None
+        try:
+            return metadata.version(self.package)
+        except metadata.PackageNotFoundError:
+            return "in place"
+
+
+def _fastserve(scenario: Scenario, module: str = "fastserve") -> list[str]:
+    log = [] if scenario.access_log else ["--no-access-log"]
+    return ["-m", module, scenario.app, "--port", "0", "--timeout-keep-alive", KEEP_ALIVE, *log]
+
+
+def _uvicorn(scenario: Scenario) -> list[str]:
+    return [*_fastserve(scenario, "uvicorn"), "--loop", "uvloop", "--http", "httptools"]
+
+
+def _baseline(scenario: Scenario) -> list[str] | None:
+    return None if scenario.baseline is None else [str(program("baseline")), *scenario.baseline]
+
+
+def _granian(scenario: Scenario) -> list[str]:
+    log = ["--access-log"] if scenario.access_log else ["--no-access-log"]
+    return ["-m", "granian", "--interface", "asgi", "--port", "0", "--loop", "uvloop", *log, scenario.app]
+
+
+def _gunicorn(scenario: Scenario) -> list[str]:
+    log = ["--access-logfile", "-"] if scenario.access_log else []
+    start = ["-m", "gunicorn", "--worker-class", "asgi"]
+    return [*start, "--bind", "127.0.0.1:0", "--keep-alive", KEEP_ALIVE, *log, scenario.app]
+
+
+def _hypercorn(scenario: Scenario) -> list[str]:
+    log = ["--access-logfile", "-"] if scenario.access_log else []
+    start = ["-m", "hypercorn", "--worker-class", "uvloop"]
+    return [*start, "--bind", "127.0.0.1:0", "--keep-alive", KEEP_ALIVE, *log, scenario.app]
+
+
+def _socketify(scenario: Scenario) -> list[str] | None:
+    if scenario.access_log:
+        return None
+    return ["-m", "socketify", scenario.app, "--port", "{port}", "--workers", "1", "--lifespan", "off"]
+
+
+def _fastpysgi(scenario: Scenario) -> list[str] | None:
+    if scenario.access_log:
+        return None
+    start = ["-c", "import fastpysgi; fastpysgi.run_from_cli()"]
+    return [*start, "--host", "127.0.0.1", "--port", "{port}", scenario.app]
+
+
+FASTSERVE, UVICORN, C_LOOP = "fastserve", "uvicorn", "c"
+
+SERVERS: dict[str, Server] = {
+    server.name: server
+    for server in (
+        Server(FASTSERVE, "fastserve", _fastserve, announces=True),
+        Server(UVICORN, "uvicorn", _uvicorn, announces=True),
+        Server(C_LOOP, None, _baseline, announces=True),
+        Server("granian", "granian", _granian),
+        Server("gunicorn", "gunicorn", _gunicorn),
+        Server("hypercorn", "hypercorn", _hypercorn),
+        Server("fastpysgi", "fastpysgi", _fastpysgi),
+        Server("socketify", "socketify", _socketify),
+    )
+}
+MAIN = (FASTSERVE, UVICORN, C_LOOP)
+
+
+def process_tree(root: int) -> list[int]:
+    """The process and all its descendants."""
+    children: dict[int, list[int]] = {}
+    for entry in os.listdir("/proc"):
+        if entry.isdigit():
+            with suppress(OSError, IndexError):
+                fields = Path(f"/proc/{entry}/stat").read_text().rpartition(")")[2].split()
+                children.setdefault(int(fields[1]), []).append(int(entry))
+    tree = [root]
+    for pid in tree:
+        tree += children.get(pid, [])
+    return tree
+
+
+def listening_port(pids: list[int]) -> int | None:
+    """The TCP port one of the processes listens on, as the kernel tells it."""
+    listening: dict[str, int] = {}
+    for table in ("tcp", "tcp6"):
+        for line in Path(f"/proc/net/{table}").read_text().splitlines()[1:]:
+            fields = line.split()
+            if fields[3] == "0A":
+                listening[f"socket:[{fields[9]}]"] = int(fields[1].rpartition(":")[2], 16)
+    for pid in pids:
+        with suppress(OSError):
+            for descriptor in os.listdir(f"/proc/{pid}/fd"):
+                with suppress(OSError):
+                    port = listening.get(os.readlink(f"/proc/{pid}/fd/{descriptor}"))
+                    if port is not None:
+                        return port
+    return None
+
+
+def free_port() -> int:
+    """A port that nobody has at the moment."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@dataclass(frozen=True)
+class Running:
+    """A server that listens."""
+
+    pid: int
+    port: int
+    log: Path
+
+    @property
+    def address(self) -> str:
+        return f"127.0.0.1:{self.port}"
+
+    def pids(self) -> list[int]:
+        return process_tree(self.pid)
+
+    def log_tail(self) -> str:
+        return _tail(self.log)
+
+
+def _tail(log: Path, lines: int = 12) -> str:
+    with log.open("rb") as file:
+        file.seek(max(0, file.seek(0, os.SEEK_END) - 8192))
+        return "\n".join("    " + line for line in file.read().decode(errors="replace").splitlines()[-lines:])
+
+
+def _wait_for_port(server: Server, process: "subprocess.Popen[bytes]", log: Path) -> int:
+    deadline = time.monotonic() + START_LIMIT
+    while True:
+        if server.announces:
+            said = ANNOUNCEMENT.search(log.read_text(errors="replace"))
+            port = int(said[1]) if said else None
+        else:
+            port = listening_port(process_tree(process.pid))
+        if port is not None:
+            return port
+        if process.poll() is not None:
+            raise ServerError(f"{server.name} ended with {process.returncode} before it listened:\n{_tail(log)}")
+        if time.monotonic() > deadline:
+            raise ServerError(f"{server.name} did not listen within {START_LIMIT:g} s:\n{_tail(log)}")
+        time.sleep(0.01)
+
+
+def _signal_group(process: "subprocess.Popen[bytes]", number: int) -> None:
+    with suppress(ProcessLookupError):
+        os.killpg(process.pid, number)
+
+
+@contextmanager
+def on_core(core: int | None) -> Iterator[None]:
+    """Stay on `core` for the block, and with it the processes started there; None changes nothing."""
+    allowed = os.sched_getaffinity(0)
+    if core is not None:
+        os.sched_setaffinity(0, {core})
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, allowed)
+
+
+@contextmanager
+def running(server: Server, scenario: Scenario, core: int | None) -> Iterator[Running]:
+    """The server, listening, on its own core; ended with the block. Raises ServerError."""
+    command = server.command(scenario)
+    if command is None:
+        raise ServerError(f"{server.name} has nothing comparable to {scenario.name}")
+    if "{port}" in command:
+        command[command.index("{port}")] = str(free_port())
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    with tempfile.TemporaryDirectory(prefix="fastserve-load-") as folder:
+        log = Path(folder) / "server.log"
+        with log.open("wb") as output, on_core(core):
+            process = subprocess.Popen(
+                command, stdin=subprocess.DEVNULL, stdout=output, stderr=output, cwd=ROOT, env=environment,
+                start_new_session=True,
+            )  # fmt: skip
+        try:
+            yield Running(process.pid, _wait_for_port(server, process, log), log)
+        finally:
+            _signal_group(process, signal.SIGTERM)
+            try:
+                process.wait(STOP_LIMIT)
+            except subprocess.TimeoutExpired:
+                pass
+            # Its children may have outlived it; they are in its group, and nobody else is.
+            _signal_group(process, signal.SIGKILL)
+            process.wait()

@@ -1,0 +1,46 @@
+"""Fixtures for every test: the event loops to run on, and the count of live objects in debug builds."""
+
+import asyncio
+import gc
+from collections.abc import Callable, Iterator
+
+import pytest
+import uvloop
+
+from fastserve import _live
+
+LoopFactory = Callable[[], asyncio.AbstractEventLoop]
+
+
+@pytest.fixture(params=["asyncio", "uvloop"])
+def event_loop_factory(request: pytest.FixtureRequest) -> LoopFactory:
+    """What makes an event loop, for asyncio.Runner(loop_factory=...); the test runs once on each kind."""
+    factories: dict[str, LoopFactory] = {"asyncio": asyncio.new_event_loop, "uvloop": uvloop.new_event_loop}
+    return factories[request.param]
+
+
+_ALIVE = pytest.StashKey[dict[str, int]]()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_setup(item: pytest.Item) -> Iterator[None]:
+    """In a debug build, count what is alive before a test and its fixtures begin."""
+    if _live.enabled():
+        gc.collect()
+        item.stash[_ALIVE] = _live.counts()
+    return (yield)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_teardown(item: pytest.Item) -> Iterator[None]:
+    """In a debug build, fail a test that leaves buffers, connections, exchanges or tasks behind."""
+    result = yield
+    before = item.stash.get(_ALIVE, None)
+    if before is not None:
+        # The values of fixtures outlive the fixtures in this one place.
+        if isinstance(item, pytest.Function):
+            item.funcargs.clear()
+        gc.collect()
+        left = {kind: count - before[kind] for kind, count in _live.counts().items() if count > before[kind]}
+        assert not left, f"left alive by this test: {left}"
+    return result

@@ -1,0 +1,1 @@
+"""The applications that both servers serve; each module's `app` is one."""

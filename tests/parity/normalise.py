@@ -1,0 +1,59 @@
+"""What may differ between two servers without being a difference, made equal.
+
+Nothing else belongs here: a difference in behaviour is written down where its case is, as `Differs`.
+"""
+
+import re
+import sysconfig
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+SITE = sysconfig.get_path("purelib")
+STANDARD = sysconfig.get_path("stdlib")
+
+DATE = re.compile(r"^date: \w{3}, \d\d \w{3} \d{4} \d\d:\d\d:\d\d GMT$")
+TRACEBACK_FRAME = re.compile(r'^[ |+-]*File "(?P<path>[^"]+)", line \d+, in ')
+
+
+def field(line):
+    """One field line of a response, with the date and the server's own name replaced."""
+    if DATE.match(line):
+        return "date: DATE"
+    return re.sub(r"^server: (uvicorn|fastserve)$", "server: NAME", line)
+
+
+def log(lines):
+    """Log lines without process ids, ports, server names and the server's own frames in tracebacks."""
+    out = []
+    skipping = False
+    for line in lines:
+        frame = TRACEBACK_FRAME.match(line)
+        if frame:
+            skipping = own_frame(frame["path"])
+        elif skipping and not line.startswith("    "):
+            skipping = False
+        if not skipping:
+            out.append(log_line(line))
+    return out
+
+
+def own_frame(path):
+    """Whether a frame of a traceback belongs to a server or to what it is launched by, not to the application."""
+    path = path.replace(f"{SITE}/", "").replace(f"{ROOT}/", "")
+    return path.startswith(("uvicorn/", "fastserve/", "uvloop/", "<frozen", STANDARD + "/asyncio/runners"))
+
+
+def plain(line):
+    """A log line without colours."""
+    return re.sub(r"\x1b\[[\d;]*m", "", line)
+
+
+def log_line(line):
+    line = line.replace(f"{SITE}/", "").replace(f"{STANDARD}/", "").replace(f"{ROOT}/", "")
+    line = re.sub(r"\[((?:\x1b\[\d+m)?)\d+((?:\x1b\[0m)?)\]", r"[\1PID\2]", line)
+    line = re.sub(r"127\.0\.0\.1:\d+", "127.0.0.1:PORT", line)
+    line = re.sub(r"::1(\]?):\d+", r"::1\1:PORT", line)
+    line = re.sub(r"\[\d{4}-\d\d-\d\d \d\d:\d\d:\d\d,\d+\]", "[TIME]", line)
+    line = re.sub(r" at 0x[0-9a-f]+", " at ADDRESS", line)
+    line = re.sub(r"unix socket \S+", "unix socket PATH", line)
+    return re.sub(r"\b[Uu]vicorn\b|\b[Ff]astserve\b", "NAME", line)
