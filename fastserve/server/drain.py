@@ -48,6 +48,8 @@ class Drain:
         """Returns when no connection and no request is left, or all that can be done has been done."""
         settings, worker = self._settings, self._worker
         start = asyncio.get_running_loop().time()
+        # Only now: while serving, the last connection closes all the time and nobody waits for it.
+        worker.on_idle = self._changes.notify
         worker.drain()
         await self._changes.until(lambda: self._forced or self._is_quiet(), deadline=start + _SETTLING, poll=_POLL)
         cancel_after, disconnect_after = settings.timeout_graceful_shutdown, settings.timeout_graceful_disconnect

@@ -43,6 +43,9 @@ _ONE_SIGNAL = 0.5
 
 _TICK = 0.1
 
+# Seconds that cancelled tasks get to clean up when the exit is forced.
+_FORCED = 1.0
+
 logger = logging.getLogger("fastserve.error")
 
 
@@ -175,7 +178,6 @@ class Server:
                 sys.exit(STARTUP_FAILURE)
         loop = asyncio.get_running_loop()
         worker, protocol_factory, self._close_worker = self.assemble(loop)
-        worker.on_idle = self._notify
         if self.limit_max_requests is not None:
             worker.request_limit = self.limit_max_requests
             worker.on_limit = self._on_limit
@@ -325,7 +327,8 @@ class Server:
             return True
         for task in tasks:
             task.cancel()
-        _, pending = loop.run_until_complete(asyncio.wait(tasks, timeout=self.config.timeout_graceful_cancel))
+        timeout = _FORCED if self.force_exit else self.config.timeout_graceful_cancel
+        _, pending = loop.run_until_complete(asyncio.wait(tasks, timeout=timeout))
         for task in pending:
             logger.error("Abandon a task that ignores its cancellation: %r", task)
         return not pending

@@ -24,7 +24,6 @@ def drained(worker, run_jumping):
         async def main():
             loop = asyncio.get_running_loop()
             changes = Changes(loop)
-            worker.on_idle = changes.notify
             stop = Drain(worker, Settings("a:a", log_config=None, **options), changes)
             for when, action in (at or {}).items():
                 loop.call_at(when, action, stop)

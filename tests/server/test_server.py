@@ -41,7 +41,7 @@ class Answering(asyncio.Protocol):
 
     def connection_lost(self, error):
         self.worker.connections -= 1
-        if not self.worker.connections:
+        if not self.worker.connections and self.worker.on_idle is not None:
             self.worker.on_idle()
 
 
@@ -119,6 +119,8 @@ def test_a_whole_life(make_server, log_lines, worker):
     async def action(server, task):
         seen.append(address(server))
         assert await asyncio.to_thread(ask, seen[0]) == b"ok"
+        # Nobody is woken for every last connection that closes.
+        assert worker.on_idle is None
 
     in_loop(server, action)
     assert log_lines() == process_lines(
