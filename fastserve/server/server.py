@@ -19,7 +19,7 @@ import socket
 import sys
 import threading
 import time
-from collections.abc import Callable, Generator, Sized
+from collections.abc import Callable, Coroutine, Generator, Sized
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
@@ -164,7 +164,10 @@ class Server:
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Run the lifespan's startup, then listen. A stop requested meanwhile leaves it at the startup."""
-        await self._unless_forced(self.lifespan.startup())
+        await self._unless_forced(
+            self.lifespan.startup(),
+            "Waiting for application startup before shutting down. (CTRL+C to force quit)",
+        )
         if self.lifespan.should_exit:
             sys.exit(STARTUP_FAILURE)
         if self.should_exit:
@@ -288,12 +291,16 @@ class Server:
         if not self.force_exit:
             await self._unless_forced(self.lifespan.shutdown())
 
-    async def _unless_forced(self, step: Any) -> None:
-        """Run `step`, a coroutine of the lifespan; give it up, and the lifespan, when the exit is forced."""
+    async def _unless_forced(self, step: Coroutine[Any, Any, None], notice: str | None = None) -> None:
+        """Run `step` of the lifespan; when the exit is forced, give it up. Logs `notice` if a signal has to wait."""
         changes = self._watch()
         task = asyncio.get_running_loop().create_task(step)
         task.add_done_callback(lambda _: changes.notify())
         try:
+            if notice is not None:
+                await changes.until(lambda: task.done() or self.should_exit)
+                if self._captured_signals and not task.done():
+                    logger.info(notice)
             await changes.until(lambda: task.done() or self.force_exit)
         finally:
             if not task.done():
