@@ -1,10 +1,11 @@
 from asyncio import AbstractEventLoop
+from collections.abc import Awaitable
 from logging import Logger
 from typing import Any, Literal
 
 from fastserve._exchange import Handler
 from fastserve.gateway._awaitables import Awaited
-from fastserve.types import ASGI3Application
+from fastserve.types import ASGI3Application, Message
 
 class AsgiGateway(Handler):
     def __init__(
@@ -19,4 +20,6 @@ class AsgiGateway(Handler):
         logger: Logger | None = None,
     ) -> None: ...
 
-class AsgiCycle(Awaited): ...
+class AsgiCycle(Awaited):
+    def receive(self) -> Awaitable[Message]: ...
+    def send(self, message: Message) -> Awaitable[None]: ...

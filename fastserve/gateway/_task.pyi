@@ -4,9 +4,11 @@ from contextvars import Context
 from types import FrameType
 from typing import Any, Literal, TextIO, TypeVar, final
 
+from fastserve._exchange import Responder
+
 _T = TypeVar("_T")
 
-class TaskOwner: ...
+class TaskOwner(Responder): ...
 
 @final
 class TaskDriver:

@@ -47,6 +47,11 @@ def _phrase(status: int) -> str:
         return _CLASSES[status // 100 - 1]
 
 
+cdef list _STATUS_LINES = [
+    f"HTTP/1.1 {status} {_phrase(status)}\r\n".encode("ascii") for status in range(100, 600)
+]
+
+
 def imf_fixdate(second: int) -> bytes:
     """Format a POSIX time in seconds as an HTTP date (RFC 9110 section 5.6.7)."""
     from time import gmtime
@@ -88,13 +93,10 @@ cdef class ResponseWriter:
     """
 
     def __init__(self, fields: list[tuple[bytes, bytes]], date: bool = True):
-        cdef int status
         self._fields = list(fields)
         self._date = date
         self._second = -1
-        self._status_lines = [
-            f"HTTP/1.1 {status} {_phrase(status)}\r\n".encode("ascii") for status in range(100, 600)
-        ]
+        self._status_lines = _STATUS_LINES
         self._refresh(0)
 
     cdef int _refresh(self, long second) except -1:

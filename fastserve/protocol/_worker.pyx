@@ -23,7 +23,7 @@ cdef enum:
     REJECTIONS_SHOWN = 10       # lines about rejected requests in one second; the rest is only counted
 
 
-cdef double _seconds(object value):
+cdef double _seconds(object value) except -1:
     return FOREVER if value is None or value <= 0 else value
 
 

@@ -1,8 +1,8 @@
 from asyncio import AbstractEventLoop
 from logging import Logger
 
-from fastserve._exchange import AccessLog as AccessLogBase
+from fastserve._exchange import AccessLog
 
-class AccessLog(AccessLogBase):
+class LoggingAccessLog(AccessLog):
     def __init__(self, logger: Logger, loop: AbstractEventLoop, root_path: str = "") -> None: ...
     def flush(self) -> None: ...

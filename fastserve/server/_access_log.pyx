@@ -10,8 +10,7 @@ import logging
 from http import HTTPStatus
 from urllib.parse import quote, unquote
 
-from fastserve._exchange cimport AccessLog as AccessLogBase
-from fastserve._exchange cimport Exchange
+from fastserve._exchange cimport AccessLog, Exchange
 
 from fastserve.config import LOGGING_CONFIG
 from fastserve.server.logs import AccessFormatter
@@ -29,7 +28,7 @@ def _phrases():
             yield f"{status} "
 
 
-cdef class AccessLog(AccessLogBase):
+cdef class LoggingAccessLog(AccessLog):
     """Notes responses on `logger`; lines are written by `loop` (call_soon). root_path is put before every path."""
 
     cdef object _logger

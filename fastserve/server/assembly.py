@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 from fastserve.gateway._asgi import AsgiGateway
 from fastserve.protocol._worker import Worker
-from fastserve.server._access_log import AccessLog
+from fastserve.server._access_log import LoggingAccessLog
 from fastserve.server.config import Config
 from fastserve.transport._loop import protocol_factory
 from fastserve.types import WorkerProtocol
@@ -39,7 +39,7 @@ def assemble(config: Config, loop: asyncio.AbstractEventLoop, state: dict[str, A
     access_logger = logging.getLogger("fastserve.access")
     access_log = None
     if config.access_log and access_logger.hasHandlers():
-        access_log = AccessLog(access_logger, loop, config.root_path)
+        access_log = LoggingAccessLog(access_logger, loop, config.root_path)
     worker = Worker(
         gateway,
         loop,
