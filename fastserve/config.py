@@ -9,7 +9,7 @@ two lists of names together.
 import os
 from configparser import RawConfigParser
 from dataclasses import KW_ONLY, dataclass, field
-from typing import IO, Any, Final
+from typing import IO, Any, Final, Literal
 
 from fastserve.options import LOG_LEVELS, OPTIONS
 
@@ -72,7 +72,7 @@ class Settings:
     root_path: str = _default("root_path")
     uds_permissions: int | None = _default("uds_permissions")
     backlog: int = _default("backlog")
-    task: str = _default("task")
+    task: Literal["auto", "native", "asyncio"] = _default("task")
     reset_contextvars: bool = _default("reset_contextvars")
     server_header: bool = _default("server_header")
     date_header: bool = _default("date_header")

@@ -383,7 +383,7 @@ _TABLE: Final = (
         gunicorn="limit_request_fields",
     ),
     Option(
-        "limit_request_body", Integer(0), None, "Bytes of a request's body; beyond: 413. Default: no limit.", "Limits",
+        "limit_request_body", Integer(1), None, "Bytes of a request's body; beyond: 413. Default: no limit.", "Limits",
         optional=True,
     ),
     # Timeouts

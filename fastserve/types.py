@@ -26,15 +26,17 @@ class WorkerProtocol(Protocol):
     The four steps are meant in this order; each may be called more than once and none of them blocks.
     """
 
-    connections: int
-    """Connections open now."""
     total_requests: int
     """Responses completed so far."""
     request_limit: int
     """`on_limit` is called once, when `total_requests` reaches this. 0: never."""
-    on_limit: Callable[[], None] | None
-    on_idle: Callable[[], None] | None
+    on_limit: Callable[[], object] | None
+    on_idle: Callable[[], object] | None
     """Called when the last connection has closed."""
+
+    @property
+    def connections(self) -> int:
+        """Connections open now."""
 
     def running(self) -> list[RunningRequest]:
         """The requests whose response is not complete."""

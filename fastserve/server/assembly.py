@@ -3,7 +3,7 @@
 import asyncio
 import logging
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 from fastserve.gateway._asgi import AsgiGateway
 from fastserve.protocol._worker import Worker
@@ -12,11 +12,21 @@ from fastserve.server.config import Config
 from fastserve.transport._loop import protocol_factory
 from fastserve.types import WorkerProtocol
 
+# A keep-alive time of 0 closes a connection as soon as it is idle; the worker's 0 is no deadline.
+_AT_ONCE = 0.001
 
-def assemble(
-    config: Config, loop: asyncio.AbstractEventLoop, state: dict[str, Any]
-) -> tuple[WorkerProtocol, Callable[[], asyncio.BaseProtocol]]:
-    """A worker for the loaded application of `config`, and the protocol factory for its listening sockets."""
+
+class Assembly(NamedTuple):
+    """A worker, the factory of the protocols that listening sockets feed it with, and its end."""
+
+    worker: WorkerProtocol
+    protocol_factory: Callable[[], asyncio.BaseProtocol]
+    close: Callable[[], None]
+    """Called when nothing is served any more: stops the worker's clock, writes what the access log still holds."""
+
+
+def assemble(config: Config, loop: asyncio.AbstractEventLoop, state: dict[str, Any]) -> Assembly:
+    """What serves the loaded application of `config` on `loop`; `state` is the lifespan's."""
     gateway = AsgiGateway(
         config.loaded_app,
         loop,
@@ -27,7 +37,10 @@ def assemble(
         logger=logging.getLogger("fastserve.error"),
     )
     access_logger = logging.getLogger("fastserve.access")
-    worker: WorkerProtocol = Worker(
+    access_log = None
+    if config.access_log and access_logger.hasHandlers():
+        access_log = LoggingAccessLog(access_logger, loop, config.root_path)
+    worker = Worker(
         gateway,
         loop,
         default_fields=config.encoded_headers,
@@ -38,10 +51,16 @@ def assemble(
         limit_request_body=config.limit_request_body,
         limit_concurrency=config.limit_concurrency,
         timeout_header=config.timeout_header,
-        timeout_keep_alive=config.timeout_keep_alive,
+        timeout_keep_alive=config.timeout_keep_alive or _AT_ONCE,
         timeout_body=config.timeout_body,
         timeout_write=config.timeout_write,
         timeout_request=config.timeout_request,
-        access_log=LoggingAccessLog(access_logger, loop, config.root_path) if config.access_log and access_logger.hasHandlers() else None,
+        access_log=access_log,
     )
-    return worker, protocol_factory(worker)
+
+    def close() -> None:
+        worker.close()
+        if access_log is not None:
+            access_log.flush()
+
+    return Assembly(worker, protocol_factory(worker), close)

@@ -24,7 +24,6 @@ REQUESTS_NAMED = 10
 # Closing takes a turn of the loop or two: what closes within this time is not worth a line.
 _SETTLING = 0.1
 
-# Requests whose client has gone end without `on_idle`.
 _POLL = 0.1
 
 # Aborting a connection needs no answer from the client.
@@ -39,6 +38,7 @@ class Drain:
         self._settings = settings
         self._changes = changes
         self._forced = False
+        self._said: set[str] = set()
 
     def force(self) -> None:
         self._forced = True
@@ -48,12 +48,10 @@ class Drain:
         """Returns when no connection and no request is left, or all that can be done has been done."""
         settings, worker = self._settings, self._worker
         start = asyncio.get_running_loop().time()
+        # Only now: while serving, the last connection closes all the time and nobody waits for it.
+        worker.on_idle = self._changes.notify
         worker.drain()
-        if not await self._quiet_by(start + _SETTLING):
-            if worker.connections:
-                logger.info("Waiting for connections to close. (CTRL+C to force quit)")
-            else:
-                logger.info("Waiting for background tasks to complete. (CTRL+C to force quit)")
+        await self._changes.until(lambda: self._forced or self._is_quiet(), deadline=start + _SETTLING, poll=_POLL)
         cancel_after, disconnect_after = settings.timeout_graceful_shutdown, settings.timeout_graceful_disconnect
         if disconnect_after is not None and (cancel_after is None or disconnect_after < cancel_after):
             if await self._quiet_by(start + disconnect_after):
@@ -81,8 +79,20 @@ class Drain:
 
     async def _quiet_by(self, deadline: float | None) -> bool:
         """Wait until nothing is left, the exit is forced or `deadline`; returns whether nothing is left."""
-        await self._changes.until(lambda: self._forced or self._is_quiet(), deadline=deadline, poll=_POLL)
+        worker = self._worker
+        if worker.connections and not self._forced:
+            self._say("Waiting for connections to close. (CTRL+C to force quit)")
+            await self._changes.until(lambda: self._forced or not worker.connections, deadline=deadline)
+        if worker.running() and not worker.connections and not self._forced:
+            self._say("Waiting for background tasks to complete. (CTRL+C to force quit)")
+            # Requests whose client has gone end without `on_idle`.
+            await self._changes.until(lambda: self._forced or self._is_quiet(), deadline=deadline, poll=_POLL)
         return self._is_quiet()
+
+    def _say(self, line: str) -> None:
+        if line not in self._said:
+            self._said.add(line)
+            logger.info(line)
 
     def _name_running(self) -> int:
         running = sorted(self._worker.running(), key=lambda request: -request.age)

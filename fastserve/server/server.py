@@ -19,9 +19,9 @@ import socket
 import sys
 import threading
 import time
-from collections.abc import Callable, Generator, Sized
+from collections.abc import Callable, Coroutine, Generator, Sized
 from types import FrameType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from fastserve.config import STARTUP_FAILURE
 from fastserve.server.changes import Changes
@@ -33,6 +33,9 @@ from fastserve.transport import listeners
 from fastserve.transport.listeners import Listener
 from fastserve.types import WorkerProtocol
 
+if TYPE_CHECKING:
+    from fastserve.server.assembly import Assembly
+
 HANDLED_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 # A process group and a wrapper script both pass the same SIGTERM on: within this time it is one.
@@ -40,7 +43,14 @@ _ONE_SIGNAL = 0.5
 
 _TICK = 0.1
 
+# Seconds that cancelled tasks get to clean up when the exit is forced.
+_FORCED = 1.0
+
 logger = logging.getLogger("fastserve.error")
+
+
+def _nothing() -> None:
+    return None
 
 
 class ServerState:
@@ -77,6 +87,7 @@ class Server:
         self._force_exit = False
         self._changes: Changes | None = None
         self._drain: Drain | None = None
+        self._close_worker: Callable[[], None] = _nothing
         self._listeners: list[Listener] = []
         self._captured_signals: list[int] = []
         self._first_signal_at = 0.0
@@ -153,7 +164,10 @@ class Server:
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Run the lifespan's startup, then listen. A stop requested meanwhile leaves it at the startup."""
-        await self._unless_forced(self.lifespan.startup())
+        await self._unless_forced(
+            self.lifespan.startup(),
+            "Waiting for application startup before shutting down. (CTRL+C to force quit)",
+        )
         if self.lifespan.should_exit:
             sys.exit(STARTUP_FAILURE)
         if self.should_exit:
@@ -166,8 +180,7 @@ class Server:
                 await self.lifespan.shutdown()
                 sys.exit(STARTUP_FAILURE)
         loop = asyncio.get_running_loop()
-        worker, protocol_factory = self.assemble(loop)
-        worker.on_idle = self._notify
+        worker, protocol_factory, self._close_worker = self.assemble(loop)
         if self.limit_max_requests is not None:
             worker.request_limit = self.limit_max_requests
             worker.on_limit = self._on_limit
@@ -178,8 +191,8 @@ class Server:
             self.config.announce(self._listeners)
         self.started = True
 
-    def assemble(self, loop: asyncio.AbstractEventLoop) -> tuple[WorkerProtocol, Callable[[], asyncio.BaseProtocol]]:
-        """The worker, and the factory of the protocols that feed it."""
+    def assemble(self, loop: asyncio.AbstractEventLoop) -> "Assembly":
+        """What serves on `loop`."""
         # Compiled; needed where requests are served, not where a command line is read or children are watched.
         from fastserve.server.assembly import assemble
 
@@ -210,6 +223,7 @@ class Server:
                 self._drain.force()
             await self._drain.run()
             self._drain = None
+            self._close_worker()
         for server in self.servers:
             # Every connection has been closed or aborted; a loop that still counts one does not hold up the stop.
             with contextlib.suppress(TimeoutError):
@@ -277,12 +291,16 @@ class Server:
         if not self.force_exit:
             await self._unless_forced(self.lifespan.shutdown())
 
-    async def _unless_forced(self, step: Any) -> None:
-        """Run `step`, a coroutine of the lifespan; give it up, and the lifespan, when the exit is forced."""
+    async def _unless_forced(self, step: Coroutine[Any, Any, None], notice: str | None = None) -> None:
+        """Run `step` of the lifespan; when the exit is forced, give it up. Logs `notice` if a signal has to wait."""
         changes = self._watch()
         task = asyncio.get_running_loop().create_task(step)
         task.add_done_callback(lambda _: changes.notify())
         try:
+            if notice is not None:
+                await changes.until(lambda: task.done() or self.should_exit)
+                if self._captured_signals and not task.done():
+                    logger.info(notice)
             await changes.until(lambda: task.done() or self.force_exit)
         finally:
             if not task.done():
@@ -302,9 +320,11 @@ class Server:
         """Give back what is left when serving ends in an exception or by force."""
         self._close_listeners(sockets)
         worker = self.server_state.worker
-        if worker is not None and worker.connections:
-            worker.cancel()
-            worker.abort()
+        if worker is not None:
+            if worker.connections:
+                worker.cancel()
+                worker.abort()
+            self._close_worker()
         self.lifespan.cancel()
 
     def _cancel_tasks(self, loop: asyncio.AbstractEventLoop) -> bool:
@@ -314,7 +334,8 @@ class Server:
             return True
         for task in tasks:
             task.cancel()
-        _, pending = loop.run_until_complete(asyncio.wait(tasks, timeout=self.config.timeout_graceful_cancel))
+        timeout = _FORCED if self.force_exit else self.config.timeout_graceful_cancel
+        _, pending = loop.run_until_complete(asyncio.wait(tasks, timeout=timeout))
         for task in pending:
             logger.error("Abandon a task that ignores its cancellation: %r", task)
         return not pending

@@ -155,7 +155,11 @@ class Process:
     def connect(self, path: str | None = None) -> socket.socket:
         if path is not None:
             client = socket.socket(socket.AF_UNIX)
-            client.connect(str(self.folder / path))
+            try:
+                client.connect(str(self.folder / path))
+            except OSError:
+                client.close()
+                raise
         else:
             client = socket.create_connection(("127.0.0.1", self.port))
         client.settimeout(PATIENCE)

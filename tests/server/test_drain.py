@@ -24,7 +24,6 @@ def drained(worker, run_jumping):
         async def main():
             loop = asyncio.get_running_loop()
             changes = Changes(loop)
-            worker.on_idle = changes.notify
             stop = Drain(worker, Settings("a:a", log_config=None, **options), changes)
             for when, action in (at or {}).items():
                 loop.call_at(when, action, stop)
@@ -61,6 +60,17 @@ def test_task_without_connection_finishes(drained, worker, log_lines):
     worker.connections = 0
     assert drained(at={3.0: lambda stop: worker.requests.clear()}) == pytest.approx(3.0, abs=0.1)
     assert log_lines() == [BACKGROUND]
+
+
+def test_task_outlives_its_connection(drained, worker, log_lines):
+    def hang_up(stop):
+        worker.connections = 0
+        worker.on_idle()
+
+    worker.serve("/slow")
+    at = {3.0: hang_up, 5.0: lambda stop: worker.requests.clear()}
+    assert drained(at) == pytest.approx(5.0, abs=0.1)
+    assert log_lines() == [WAITING, BACKGROUND]
 
 
 def test_stream_ends_on_disconnect(drained, worker, log_lines):

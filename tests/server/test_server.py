@@ -41,7 +41,7 @@ class Answering(asyncio.Protocol):
 
     def connection_lost(self, error):
         self.worker.connections -= 1
-        if not self.worker.connections:
+        if not self.worker.connections and self.worker.on_idle is not None:
             self.worker.on_idle()
 
 
@@ -64,7 +64,7 @@ def make_server(worker, loop_name):
 
     class Assembled:
         def assemble(self, loop):
-            return worker, lambda: Answering(worker)
+            return worker, lambda: Answering(worker), lambda: worker.steps.append(("close", 0.0))
 
     def make(application=app, cls=Server, **options):
         options = {"port": 0, "log_config": None, "loop": loop_name, **options}
@@ -119,6 +119,8 @@ def test_a_whole_life(make_server, log_lines, worker):
     async def action(server, task):
         seen.append(address(server))
         assert await asyncio.to_thread(ask, seen[0]) == b"ok"
+        # Nobody is woken for every last connection that closes.
+        assert worker.on_idle is None
 
     in_loop(server, action)
     assert log_lines() == process_lines(
@@ -273,6 +275,7 @@ def test_force_skips_the_lifespan_shutdown(make_server, log_lines, worker):
 
     in_loop(make_server(lifespan="on"), action)
     assert [name for name, _ in worker.steps][:3] == ["drain", "cancel", "abort"]
+    assert worker.steps[-1][0] == "close"
     assert "INFO Waiting for application shutdown." not in log_lines()
 
 
@@ -401,7 +404,7 @@ def test_serve_that_is_cancelled_gives_everything_back(make_server, worker):
 
     with asyncio.Runner(loop_factory=server.config.get_loop_factory()) as runner:
         runner.run(main())
-    assert [name for name, _ in worker.steps] == ["cancel", "abort"]
+    assert [name for name, _ in worker.steps] == ["cancel", "abort", "close"]
     with pytest.raises(ConnectionRefusedError):
         ask(seen[0])
 
