@@ -92,6 +92,8 @@ cdef class WorkerState:
     cdef int count_response(self) except -1
     # A request was rejected by the server itself: count it and tell the log, at a bounded rate.
     cdef int note_rejection(self, Connection connection, int status, str reason, bytes sample) except -1
+    # Something about a request that is worth a warning, at the same bounded rate.
+    cdef int note(self, Connection connection, str message) except -1
     cdef int call_soon(self, Connection connection) except -1
     cdef int call_failed(self, Connection connection, object error) except -1
 

@@ -102,6 +102,9 @@ cdef class WorkerState:
         self.rejected += 1
         return 0
 
+    cdef int note(self, Connection connection, str message) except -1:
+        return 0
+
     cdef int call_soon(self, Connection connection) except -1:
         self.loop.call_soon(connection._proceed)
         return 0

@@ -281,8 +281,6 @@ cdef class Http1Connection(Connection):
         cdef Connection successor
         cdef bytes protocol
         cdef Stream stream
-        if not self.worker.upgrades:
-            return 0
         for name, value in self.exchange.fields:
             if name != b"upgrade":
                 continue
@@ -301,7 +299,7 @@ cdef class Http1Connection(Connection):
                 stream.connection = successor
                 successor.opened(stream)
                 return 0
-        return 0
+        return self.worker.note(self, "Unsupported upgrade request.")
 
     cdef int _hand_over(self) except -1:
         # This connection is done without being closed: the stream belongs to another one now.
@@ -769,11 +767,11 @@ cdef class Http1Exchange(Exchange):
             else:
                 self.chunked = True
         if not connection.persistent:
-            if self.minor and not self.facts.close:
+            if not self.facts.close:
                 output.append(b"connection: close\r\n", 19)
         elif self.minor == 0 and not self.facts.connection:
             output.append(b"connection: keep-alive\r\n", 24)
-        if self.chunked:
+        if self.chunked or (self.facts.chunked and self.method == "HEAD" and self.minor):
             output.append(b"transfer-encoding: chunked\r\n\r\n", 30)
         else:
             output.append(b"\r\n", 2)

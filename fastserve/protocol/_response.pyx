@@ -238,6 +238,10 @@ cdef class ResponseWriter:
                     facts.connection = True
                     if _is(<const char*> source, value_size, "close", 5):
                         facts.close = True
+                    elif b"," in <bytes> value:
+                        for option in (<bytes> value).split(b","):
+                            if option.strip().lower() == b"close":
+                                facts.close = True
                 elif name_size == 4 and memcmp(target, "date", 4) == 0:
                     own |= OWN_DATE
                 elif name_size == 6 and memcmp(target, "server", 6) == 0:

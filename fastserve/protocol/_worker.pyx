@@ -20,7 +20,7 @@ from fastserve.protocol._timers import TICK
 from fastserve.types import RunningRequest
 
 cdef enum:
-    REJECTIONS_SHOWN = 10       # lines about rejected requests in one second; the rest is only counted
+    WARNINGS_SHOWN = 10         # lines about requests in one second; the rest is only counted
 
 
 cdef double _seconds(object value) except -1:
@@ -41,6 +41,7 @@ cdef class Worker(WorkerState):
     cdef double _shown_since
     cdef long _shown
     cdef long _hidden
+
 
     def __init__(
         self,
@@ -114,23 +115,29 @@ cdef class Worker(WorkerState):
     cdef int note_rejection(self, Connection connection, int status, str reason, bytes sample) except -1:
         cdef str peer
         self.rejected += 1
-        if self.now - self._shown_since >= 1.0:
-            if self._hidden:
-                self._logger.warning("%d more invalid HTTP requests received.", self._hidden)
-            self._shown_since = self.now
-            self._shown = self._hidden = 0
-        self._shown += 1
-        if self._shown > REJECTIONS_SHOWN:
-            self._hidden += 1
-            return 0
-        peer = connection.stream.endpoint().peer() if connection.stream is not None else ""
         if status == 503:
-            self._logger.warning(reason)
-        elif sample:
-            self._logger.warning("Invalid HTTP request received. %s - %d: %s: %s",
-                                 peer, status, reason, ascii(sample)[1:])
+            return self.note(connection, reason)
+        peer = connection.stream.endpoint().peer() if connection.stream is not None else ""
+        if sample:
+            return self.note(connection, f"Invalid HTTP request received. {peer} - {status}: {reason}: {sample!a:.300}")
+        return self.note(connection, f"Invalid HTTP request received. {peer} - {status}: {reason}")
+
+    cdef int note(self, Connection connection, str message) except -1:
+        if self.now - self._shown_since >= 1.0:
+            self._tell_hidden()
+            self._shown_since = self.now
+            self._shown = 0
+        self._shown += 1
+        if self._shown > WARNINGS_SHOWN:
+            self._hidden += 1
         else:
-            self._logger.warning("Invalid HTTP request received. %s - %d: %s", peer, status, reason)
+            self._logger.warning("%s", message)
+        return 0
+
+    cdef int _tell_hidden(self) except -1:
+        if self._hidden:
+            self._logger.warning("%d more warnings about requests were not shown.", self._hidden)
+            self._hidden = 0
         return 0
 
     cdef int call_failed(self, Connection connection, object error) except -1:
@@ -239,9 +246,7 @@ cdef class Worker(WorkerState):
             self._ticker.cancel()
             self._ticker = None
         self.wheel.on_first = None
-        if self._hidden:
-            self._logger.warning("%d more invalid HTTP requests received.", self._hidden)
-            self._hidden = 0
+        self._tell_hidden()
 
 
 def _age(request: RunningRequest) -> float:
