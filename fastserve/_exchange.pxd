@@ -38,6 +38,7 @@ cdef class Responder:
     # of the application's.
     cdef int body_arrived(self) except -1       # the body queue has more, or the request is complete
     cdef int disconnected(self) except -1       # the client will not send or read any more; exchange.disconnected is set
+    cdef int abandoned(self) except -1          # the client has gone in the middle of the response, beyond doubt
     cdef int drained(self) except -1            # exchange.writable() has become true again
     cdef int cancel(self) except -1             # stop the application (deadline, end of the server)
 

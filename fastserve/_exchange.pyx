@@ -48,6 +48,9 @@ cdef class Responder:
     cdef int disconnected(self) except -1:
         return 0
 
+    cdef int abandoned(self) except -1:
+        return 0
+
     cdef int drained(self) except -1:
         return 0
 

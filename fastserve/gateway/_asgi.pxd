@@ -26,6 +26,7 @@ cdef class AsgiCycle(Awaited):
     cdef bint first_step            # the application is in the step that handle() makes
     cdef bint body_ended            # the application has got the message with more_body=False
     cdef bint cancelled             # by the server
+    cdef bint listens               # the application has asked for messages that can only be a disconnect
 
     cdef dict _message(self)
     cdef int _start(self, object message) except -1

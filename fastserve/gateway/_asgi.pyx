@@ -162,6 +162,8 @@ cdef class AsgiCycle(Awaited):
         cdef dict message
         if kind == ROOM:
             return None if self.exchange.writable() else NOT_YET
+        if self.body_ended or self.exchange.committed:
+            self.listens = True
         message = self._message()
         if message is None:
             self.exchange.want_body()
@@ -253,6 +255,13 @@ cdef class AsgiCycle(Awaited):
     cdef int disconnected(self) except -1:
         self.drained()
         return self.body_arrived()
+
+    cdef int abandoned(self) except -1:
+        # From specification 2.4 on, frameworks do not listen while they stream: they count on the server to end a stream
+        # whose client has gone. An application that does listen has been told, and ends in its own way.
+        if self.listens:
+            return 0
+        return self.cancel()
 
     cdef int cancel(self) except -1:
         self.cancelled = True

@@ -65,6 +65,9 @@ cdef enum:
     TRAILER_FIELDS = 100
 
 cdef double LINGER = 2.0        # seconds between two reads while lingering
+# Seconds without output after which a client that has ended its half in the middle of a response counts as gone. One that
+# only half-closed and one that closed look the same until we write; where we write, the second kind is found out at once.
+cdef double ABANDONED = 1.0
 cdef bytes EMPTY = b""
 cdef bytes ASTERISK = b"*"
 cdef list TEXT_PLAIN = [(b"content-type", b"text/plain; charset=utf-8")]
@@ -461,6 +464,8 @@ cdef class Http1Connection(Connection):
             self.exchange = None
         if responder is not None:
             responder.disconnected()
+            if exchange.committed and exchange.phase != RESPONSE_COMPLETE:
+                responder.abandoned()
         return 0
 
     cdef int _reject(self, int status, str reason, bytes sample) except -1:
@@ -591,6 +596,8 @@ cdef class Http1Connection(Connection):
                 if exchange.phase == RESPONSE_COMPLETE:
                     self._finish()
             exchange.disconnected = True
+            if exchange.committed and exchange.phase != RESPONSE_COMPLETE:
+                self.read_deadline = self.worker.now + ABANDONED
             responder = exchange.responder
             if responder is not None:
                 responder.disconnected()
@@ -629,6 +636,7 @@ cdef class Http1Connection(Connection):
 
     cdef int expired(self, double now) except -1:
         cdef Http1Exchange exchange = self.exchange
+        cdef Responder responder
         cdef Py_ssize_t pending
         self.worker.now = now
         if self.request_deadline <= now:
@@ -654,6 +662,10 @@ cdef class Http1Connection(Connection):
                     self._finish()
             elif exchange is not None and exchange.phase == RESPONSE_COMPLETE:
                 self._finish()
+            elif self.peer_ended:
+                responder = None if exchange is None else exchange.responder
+                if responder is not None:
+                    responder.abandoned()
             elif exchange is not None:
                 self._overdue(408, "request body was not complete in time")
         return self._arm()
@@ -832,6 +844,8 @@ cdef class Http1Exchange(Exchange):
                 if self.chunked:
                     output.append(b"0\r\n\r\n", 5)
                 self._complete()
+        elif connection.peer_ended:
+            connection.read_deadline = connection.worker.now + ABANDONED
         if output.size > OUTPUT_HIGH_WATER:
             connection.release_output()
         return 0

@@ -547,3 +547,79 @@ def test_every_kind_of_task_serves(run, task):
 
     wire = run(application, lambda b: fetch(b, GET * 3), task=task)
     assert wire.count(b"hello") == 3
+
+
+# --- clients that go in the middle of a response
+
+
+def streaming(ended, *, listen=False):
+    async def application(scope, receive, send):
+        await receive()
+        await send({"type": "http.response.start", "status": 200})
+        await send({"type": "http.response.body", "body": b"first", "more_body": True})
+        if listen:
+            ended.append((await receive())["type"])
+            return
+        try:
+            await asyncio.get_running_loop().create_future()
+        except asyncio.CancelledError:
+            ended.append("cancelled")
+            raise
+
+    return application
+
+
+@pytest.mark.parametrize("listen", [False, True])
+def test_stream_whose_connection_is_lost_ends(run, caplog, listen):
+    ended = []
+
+    async def scenario(bench):
+        stream = bench.connect()
+        await bench.io(stream.feed, GET)
+        await bench.io(stream.lose, ConnectionResetError())
+        await bench.quiet()
+
+    run(streaming(ended, listen=listen), scenario)
+    assert ended == ["http.disconnect" if listen else "cancelled"]
+    assert not caplog.records
+
+
+def test_stream_whose_client_ended_its_half_ends_when_it_falls_silent(run, caplog):
+    ended = []
+
+    async def scenario(bench):
+        stream = bench.connect()
+        await bench.io(stream.feed, GET)
+        await bench.io(stream.end)
+        await bench.turns()
+        assert not ended, "the client may still be reading"
+        bench.clock.time += 1.2
+        await bench.io(bench.worker.advance)
+        await bench.quiet()
+
+    run(streaming(ended), scenario)
+    assert ended == ["cancelled"]
+    assert not caplog.records
+
+
+def test_work_before_the_response_is_not_cancelled_by_a_disconnect(run):
+    ended = []
+    go_on = []
+
+    async def application(scope, receive, send):
+        go_on.append(asyncio.get_running_loop().create_future())
+        await go_on[0]
+        await respond()(scope, receive, send)
+        ended.append("whole")
+
+    async def scenario(bench):
+        stream = bench.connect()
+        await bench.io(stream.feed, GET)
+        await bench.io(stream.lose)
+        bench.clock.time += 10
+        await bench.io(bench.worker.advance)
+        go_on[0].set_result(None)
+        await bench.quiet()
+
+    run(application, scenario)
+    assert ended == ["whole"]
