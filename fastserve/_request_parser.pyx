@@ -1,8 +1,9 @@
-# RequestParser: the parsers of _parser as a Python object, for users, tests and benchmarks.
-#
-# Bytes are fed in, events are pulled out; nothing is called back and nothing is read or written anywhere. What was
-# fed and not yet consumed is kept in one object: the very `bytes` that came in as long as they are used up before the
-# next feed(), else a bytearray that grows at the end and is cut at the front, so the cost per byte is constant.
+"""RequestParser: the parsers of _parser as a Python object, for users, tests and benchmarks.
+
+Bytes are fed in, events are pulled out; nothing is called back and nothing is read or written anywhere. What was
+fed and not yet consumed is kept in one object: the very `bytes` that came in as long as they are used up before the
+next feed(), else a bytearray that grows at the end and is cut at the front, so the cost per byte is constant.
+"""
 
 from cpython.bytearray cimport PyByteArray_AS_STRING
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
