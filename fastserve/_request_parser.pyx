@@ -74,7 +74,7 @@ cdef class Request:
 
     @property
     def fields(self):
-        """(name, value) tuples of bytes in the order sent: names in lower case, values without the white space around."""
+        """(name, value) tuples of bytes in the order sent: names in lower case, values without white space around."""
         return self.field_list
 
     @property
