@@ -1,10 +1,11 @@
-# Request fields as Python objects: spans to the list of (name, value) tuples that ASGI and WSGI start from.
-#
-# Names in the table of _names.h are shared bytes objects. Values repeat too: a browser sends the same user-agent,
-# accept and sec-* with every request. So for names marked SHARED the last (name, value) tuple is kept, one for each
-# name, and handed out again while the bytes are the same. Tuples of bytes cannot change, the list is always new;
-# nothing that belongs to one client (cookies, credentials, tokens) is ever kept, and nothing longer than
-# SHARED_VALUE_SIZE.
+"""Request fields as Python objects: spans to the list of (name, value) tuples that ASGI and WSGI start from.
+
+Names in the table of _names.h are shared bytes objects. Values repeat too: a browser sends the same user-agent,
+accept and sec-* with every request. So for names marked SHARED the last (name, value) tuple is kept, one for each
+name, and handed out again while the bytes are the same. Tuples of bytes cannot change, the list is always new;
+nothing that belongs to one client (cookies, credentials, tokens) is ever kept, and nothing longer than
+SHARED_VALUE_SIZE.
+"""
 
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
 from cpython.list cimport PyList_New, PyList_SET_ITEM

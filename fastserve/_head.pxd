@@ -7,7 +7,7 @@ from fastserve._parser cimport RequestHead
 
 cdef class HeadMemory:
     cdef RequestHead head
-    cdef readonly uint32_t capacity     # elements of head.fields
+    cdef uint32_t capacity     # elements of head.fields
 
     # Takes over another's head, finished or half read, with its fields and limits. -1, and nothing has changed, when
     # those limits allow more fields than there is room for here.

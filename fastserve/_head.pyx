@@ -1,7 +1,8 @@
-# The memory of a request head: a RequestHead and its array of field spans, allocated together and freed together.
-#
-# One per worker is enough as scratch, since nearly every head arrives whole; a connection that must wait in the middle
-# of a head keeps a copy of its own (copy_from). Spans are offsets, so a copy stays true while the input moves.
+"""The memory of a request head: a RequestHead and its array of field spans, allocated together and freed together.
+
+One per worker is enough as scratch, since nearly every head arrives whole; a connection that must wait in the middle
+of a head keeps a copy of its own (copy_from). Spans are offsets, so a copy stays true while the input moves.
+"""
 
 from libc.stdint cimport uint32_t
 from libc.stdlib cimport calloc, free

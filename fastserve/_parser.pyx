@@ -1,23 +1,24 @@
-# HTTP/1.1 request heads and chunked bodies: bytes in, spans out (RFC 9112).
-#
-# Both parsers are state machines over plain structs. A state names what comes next; `position` of a head is the first
-# byte not looked at yet, so a call goes on exactly where the last one stopped and a head sent byte by byte costs as
-# many steps as one sent whole. Runs of one character class (method, target, names, values) are left to the vector
-# scans of _scan.h; what stops a run is judged here. Within parse_head() the states stand in the order in which a head
-# passes through them, so that straight-line code is the common case.
-#
-# Input is rejected at the first byte that makes it invalid. Bytes are judged when they are seen; the meaning of an
-# element (the form of a target, the value of Host) when its end is. Either way the reason and the offset are the same
-# however the input was cut.
-#
-# What RFC 9112 leaves open is decided here, always for the reading that nobody on the way can share differently:
-#   - a repeated Content-Length is rejected, even when the values are the same, and so is a list ("5, 5");
-#   - Transfer-Encoding is exactly one "chunked": no parameters, no empty list elements, no other coding;
-#   - an unknown expectation is ignored, as is Upgrade in HTTP/1.0;
-#   - HTTP/1.2 to 1.9 are read as HTTP/1.1 (RFC 9110 section 2.5), any other major version is rejected;
-#   - an empty Host is valid (RFC 9110 section 7.2 asks clients without an authority for it), one that is only a port
-#     is not;
-#   - "PRI" with "*" is the HTTP/2 preface, whatever follows.
+"""HTTP/1.1 request heads and chunked bodies: bytes in, spans out (RFC 9112).
+
+Both parsers are state machines over plain structs. A state names what comes next; `position` of a head is the first
+byte not looked at yet, so a call goes on exactly where the last one stopped and a head sent byte by byte costs as
+many steps as one sent whole. Runs of one character class (method, target, names, values) are left to the vector
+scans of _scan.h; what stops a run is judged here. Within parse_head() the states stand in the order in which a head
+passes through them, so that straight-line code is the common case.
+
+Input is rejected at the first byte that makes it invalid. Bytes are judged when they are seen; the meaning of an
+element (the form of a target, the value of Host) when its end is. Either way the reason and the offset are the same
+however the input was cut.
+
+What RFC 9112 leaves open is decided here, always for the reading that nobody on the way can share differently:
+  - a repeated Content-Length is rejected, even when the values are the same, and so is a list ("5, 5");
+  - Transfer-Encoding is exactly one "chunked": no parameters, no empty list elements, no other coding;
+  - an unknown expectation is ignored, as is Upgrade in HTTP/1.0;
+  - HTTP/1.2 to 1.9 are read as HTTP/1.1 (RFC 9110 section 2.5), any other major version is rejected;
+  - an empty Host is valid (RFC 9110 section 7.2 asks clients without an authority for it), one that is only a port
+    is not;
+  - "PRI" with "*" is the HTTP/2 preface, whatever follows.
+"""
 
 from libc.stdint cimport INT64_MAX, int64_t, uint8_t, uint32_t, uint64_t
 from libc.string cimport memcmp, strcmp

@@ -1,8 +1,9 @@
-# RequestParser: the parsers of _parser as a Python object, for users, tests and benchmarks.
-#
-# Bytes are fed in, events are pulled out; nothing is called back and nothing is read or written anywhere. What was
-# fed and not yet consumed is kept in one object: the very `bytes` that came in as long as they are used up before the
-# next feed(), else a bytearray that grows at the end and is cut at the front, so the cost per byte is constant.
+"""RequestParser: the parsers of _parser as a Python object, for users, tests and benchmarks.
+
+Bytes are fed in, events are pulled out; nothing is called back and nothing is read or written anywhere. What was
+fed and not yet consumed is kept in one object: the very `bytes` that came in as long as they are used up before the
+next feed(), else a bytearray that grows at the end and is cut at the front, so the cost per byte is constant.
+"""
 
 from cpython.bytearray cimport PyByteArray_AS_STRING
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
@@ -44,28 +45,67 @@ cdef enum:
 
 
 cdef class Request:
-    """The head of one request (RFC 9112 sections 3 to 6).
+    """The head of one request (RFC 9112 sections 3 to 6)."""
 
-    method: the method, case kept. target: the request target as sent. version: "1.0" or "1.1".
-    fields: a list of (name, value) tuples of bytes in the order sent, names in lower case, values without the white
-    space around them. content_length: bytes, None without the field. chunked: a chunked body follows.
-    keep_alive: the client means the connection to persist. expect_continue: it waits for 100 (Continue).
-    upgrade: Upgrade, confirmed by Connection. te_trailers: it takes trailer fields in the response.
-    """
-
-    cdef readonly str method
-    cdef readonly bytes target
-    cdef readonly str version
-    cdef readonly list fields
-    cdef readonly object content_length
-    cdef readonly bint chunked
-    cdef readonly bint keep_alive
-    cdef readonly bint expect_continue
-    cdef readonly bint upgrade
-    cdef readonly bint te_trailers
+    cdef str method_text
+    cdef bytes target_bytes
+    cdef list field_list
+    cdef uint32_t minor
+    cdef uint32_t flags
+    cdef int64_t length         # -1 without Content-Length
 
     def __init__(self):
         raise TypeError("requests come from a RequestParser")
+
+    @property
+    def method(self):
+        """The method, case kept."""
+        return self.method_text
+
+    @property
+    def target(self):
+        """The request target as sent (RFC 9112 section 3.2)."""
+        return self.target_bytes
+
+    @property
+    def version(self):
+        """"1.0" or "1.1"."""
+        return "1.1" if self.minor else "1.0"
+
+    @property
+    def fields(self):
+        """(name, value) tuples of bytes in the order sent: names in lower case, values without white space around."""
+        return self.field_list
+
+    @property
+    def content_length(self):
+        """Bytes of the body, None without the field."""
+        return None if self.length < 0 else self.length
+
+    @property
+    def chunked(self):
+        """A chunked body follows."""
+        return (self.flags & HEAD_CHUNKED) != 0
+
+    @property
+    def keep_alive(self):
+        """The client means the connection to persist."""
+        return (self.flags & HEAD_KEEP_ALIVE) != 0
+
+    @property
+    def expect_continue(self):
+        """The client waits for 100 (Continue)."""
+        return (self.flags & HEAD_EXPECT_CONTINUE) != 0
+
+    @property
+    def upgrade(self):
+        """Upgrade, confirmed by Connection."""
+        return (self.flags & HEAD_UPGRADE) != 0
+
+    @property
+    def te_trailers(self):
+        """The client takes trailer fields in the response."""
+        return (self.flags & HEAD_TE_TRAILERS) != 0
 
     def __repr__(self):
         return f"<Request {self.method} {self.target!r} HTTP/{self.version}, {len(self.fields)} fields>"
@@ -83,17 +123,12 @@ END = EndOfRequest()
 
 cdef Request new_request(const RequestHead* head, const char* data):
     cdef Request request = Request.__new__(Request)
-    cdef uint32_t flags = head.flags
-    request.method = method_name(data + head.method.start, head.method.size)
-    request.target = PyBytes_FromStringAndSize(data + head.target.start, head.target.size)
-    request.version = "1.1" if head.minor else "1.0"
-    request.fields = build_fields(head, data)
-    request.content_length = None if head.content_length < 0 else head.content_length
-    request.chunked = (flags & HEAD_CHUNKED) != 0
-    request.keep_alive = (flags & HEAD_KEEP_ALIVE) != 0
-    request.expect_continue = (flags & HEAD_EXPECT_CONTINUE) != 0
-    request.upgrade = (flags & HEAD_UPGRADE) != 0
-    request.te_trailers = (flags & HEAD_TE_TRAILERS) != 0
+    request.method_text = method_name(data + head.method.start, head.method.size)
+    request.target_bytes = PyBytes_FromStringAndSize(data + head.target.start, head.target.size)
+    request.field_list = build_fields(head, data)
+    request.minor = head.minor
+    request.flags = head.flags
+    request.length = head.content_length
     return request
 
 
@@ -181,9 +216,9 @@ cdef class RequestParser:
             if result == 0:
                 return None
             request = new_request(&self.memory.head, data)
-            self.last = not request.keep_alive
+            self.last = not request.flags & HEAD_KEEP_ALIVE
             self.advance(result)
-            if request.chunked:
+            if request.flags & HEAD_CHUNKED:
                 self.part = PART_CHUNKED
                 reset_chunked(&self.body)
             elif self.memory.head.content_length > 0:

@@ -44,8 +44,11 @@ BROWSER = (
     b"Cookie: session=5f4dcc3b5aa765d61d8327deb882cf99; theme=dark; seen=1\r\n\r\n"
 )
 HEADS = {"small-40": SMALL, "curl-77": CURL, "browser-800": BROWSER}
-CHUNKED = (b"POST / HTTP/1.1\r\nHost: localhost:8000\r\nTransfer-Encoding: chunked\r\n\r\n"
-           + (b"400\r\n" + b"d" * 1024 + b"\r\n") * 64 + b"0\r\n\r\n")
+CHUNKED = (
+    b"POST / HTTP/1.1\r\nHost: localhost:8000\r\nTransfer-Encoding: chunked\r\n\r\n"
+    + (b"400\r\n" + b"d" * 1024 + b"\r\n") * 64
+    + b"0\r\n\r\n"
+)
 
 
 def varied(head: bytes) -> bytes:

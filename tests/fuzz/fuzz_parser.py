@@ -7,11 +7,14 @@ say is what the slow twin (tests/parser/oracle.py) says.
 
     python -m tests.fuzz.fuzz_parser [--seconds 10] [--seed N]
 
+Without --seconds the environment variable FUZZ_SECONDS counts, else ten.
+
 Inputs are files of tests/corpus/h1, cut, joined and mutated. A failure prints the seed and the input; put that input
 into the corpus.
 """
 
 import argparse
+import os
 import random
 import time
 from pathlib import Path
@@ -25,10 +28,41 @@ from tests.parser.driver import HEAD_LIMITS, run
 
 CORPUS = Path(__file__).parent.parent / "corpus" / "h1"
 LARGE = 3000
-WORDS = [b"\r\n", b"\n", b"\r", b"\r\n\r\n", b"0\r\n\r\n", b" ", b"\t", b":", b": ", b",", b";", b"=", b'"', b"\\",
-         b"\0", b"\x7f", b"\x80", b"\xff", b"chunked", b"Transfer-Encoding: chunked\r\n", b"Content-Length: 5\r\n",
-         b"Host: a\r\n", b"Connection: close\r\n", b"HTTP/1.1", b"HTTP/1.0", b"GET / ", b"*", b"http://", b"[::1]",
-         b"5\r\nhello\r\n", b"ffffffffffffffff", b"a" * 16, b"v" * 33]
+WORDS = [
+    b"\r\n",
+    b"\n",
+    b"\r",
+    b"\r\n\r\n",
+    b"0\r\n\r\n",
+    b" ",
+    b"\t",
+    b":",
+    b": ",
+    b",",
+    b";",
+    b"=",
+    b'"',
+    b"\\",
+    b"\0",
+    b"\x7f",
+    b"\x80",
+    b"\xff",
+    b"chunked",
+    b"Transfer-Encoding: chunked\r\n",
+    b"Content-Length: 5\r\n",
+    b"Host: a\r\n",
+    b"Connection: close\r\n",
+    b"HTTP/1.1",
+    b"HTTP/1.0",
+    b"GET / ",
+    b"*",
+    b"http://",
+    b"[::1]",
+    b"5\r\nhello\r\n",
+    b"ffffffffffffffff",
+    b"a" * 16,
+    b"v" * 33,
+]
 
 
 def mutated(chance: random.Random, corpus: list[bytes]) -> bytes:
@@ -46,16 +80,22 @@ def mutated(chance: random.Random, corpus: list[bytes]) -> bytes:
         elif kind == 3:
             other = chance.choice(corpus)
             start = chance.randrange(len(other) + 1)
-            data = data[:at] + other[start:start + chance.randrange(80)] + data[end:]
+            data = data[:at] + other[start : start + chance.randrange(80)] + data[end:]
         else:
             data = data[:end] + data[at:]
-    return data[:2 * LARGE]
+    return data[: 2 * LARGE]
 
 
 def limits_for(chance: random.Random) -> dict[str, int]:
     limits = {}
-    for name, most in (("request_line", 60), ("head", 200), ("fields", 5), ("extensions", 20), ("trailers", 40),
-                       ("trailer_fields", 3)):
+    for name, most in (
+        ("request_line", 60),
+        ("head", 200),
+        ("fields", 5),
+        ("extensions", 20),
+        ("trailers", 40),
+        ("trailer_fields", 3),
+    ):
         if chance.random() < 0.1:
             limits[name] = chance.randrange(most)
     return limits
@@ -71,7 +111,7 @@ def expected(data: bytes, limits: dict[str, int]) -> tuple[str, Any]:
             message["body"], _ = oracle.read_chunked(data[size:], **others)
         else:
             length = head.content_length or 0
-            message["body"] = data[size:size + length]
+            message["body"] = data[size : size + length]
             if len(message["body"]) < length:
                 return "incomplete", None
     except oracle.Incomplete:
@@ -86,7 +126,7 @@ def read_publicly(data: bytes) -> RequestRejected | None:
     parser = RequestParser()
     try:
         for start in range(0, len(data), 50):
-            parser.feed(data[start:start + 50])
+            parser.feed(data[start : start + 50])
             for _ in parser:
                 pass
     except RequestRejected as error:
@@ -140,7 +180,7 @@ def fuzz(seconds: float, seed: int) -> int:
 
 def main() -> None:
     arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    arguments.add_argument("--seconds", type=float, default=10)
+    arguments.add_argument("--seconds", type=float, default=float(os.environ.get("FUZZ_SECONDS", "10")))
     arguments.add_argument("--seed", type=int, default=random.SystemRandom().randrange(2**32))
     options = arguments.parse_args()
     print(f"fuzz_parser: seed {options.seed}, {options.seconds:g} s", flush=True)

@@ -8,8 +8,9 @@ from tests.parser._raw import RawChunked, RawHead
 HEAD_LIMITS = ("fields", "request_line", "head")
 
 
-def run(data: bytes, sizes: Iterable[int], limits: dict[str, int] | None = None, *, front: bool = False,
-        move: bool = False) -> tuple[str, Any, int]:
+def run(
+    data: bytes, sizes: Iterable[int], limits: dict[str, int] | None = None, *, front: bool = False, move: bool = False
+) -> tuple[str, Any, int]:
     """Show the parsers ever longer beginnings of `data` (`sizes`, ascending, the last one len(data)).
 
     Returns ("accepted", what the head says and the body, bytes consumed), ("rejected", (status, reason, offset), bytes
@@ -48,7 +49,7 @@ def run(data: bytes, sizes: Iterable[int], limits: dict[str, int] | None = None,
                 body += piece
             finished = chunked.done
         else:
-            piece = data[consumed:min(size, consumed + remaining)]
+            piece = data[consumed : min(size, consumed + remaining)]
             body += piece
             remaining -= len(piece)
             consumed += len(piece)

@@ -21,22 +21,26 @@ DEC_OCTET = rb"(?:25[0-5]|2[0-4][0-9]|1[0-9][0-9]|[1-9][0-9]|[0-9])"
 IPV4 = rb"(?:" + DEC_OCTET + rb"\.){3}" + DEC_OCTET
 H16 = rb"[0-9A-Fa-f]{1,4}"
 LS32 = rb"(?:" + H16 + rb":" + H16 + rb"|" + IPV4 + rb")"
-IPV6 = b"|".join([
-    rb"(?:%(h)s:){6}%(l)s",
-    rb"::(?:%(h)s:){5}%(l)s",
-    rb"(?:%(h)s)?::(?:%(h)s:){4}%(l)s",
-    rb"(?:(?:%(h)s:){0,1}%(h)s)?::(?:%(h)s:){3}%(l)s",
-    rb"(?:(?:%(h)s:){0,2}%(h)s)?::(?:%(h)s:){2}%(l)s",
-    rb"(?:(?:%(h)s:){0,3}%(h)s)?::%(h)s:%(l)s",
-    rb"(?:(?:%(h)s:){0,4}%(h)s)?::%(l)s",
-    rb"(?:(?:%(h)s:){0,5}%(h)s)?::%(h)s",
-    rb"(?:(?:%(h)s:){0,6}%(h)s)?::",
-]).replace(b"%(h)s", H16).replace(b"%(l)s", LS32)
+IPV6 = (
+    b"|".join(
+        [
+            rb"(?:%(h)s:){6}%(l)s",
+            rb"::(?:%(h)s:){5}%(l)s",
+            rb"(?:%(h)s)?::(?:%(h)s:){4}%(l)s",
+            rb"(?:(?:%(h)s:){0,1}%(h)s)?::(?:%(h)s:){3}%(l)s",
+            rb"(?:(?:%(h)s:){0,2}%(h)s)?::(?:%(h)s:){2}%(l)s",
+            rb"(?:(?:%(h)s:){0,3}%(h)s)?::%(h)s:%(l)s",
+            rb"(?:(?:%(h)s:){0,4}%(h)s)?::%(l)s",
+            rb"(?:(?:%(h)s:){0,5}%(h)s)?::%(h)s",
+            rb"(?:(?:%(h)s:){0,6}%(h)s)?::",
+        ]
+    )
+    .replace(b"%(h)s", H16)
+    .replace(b"%(l)s", LS32)
+)
 IPVFUTURE = rb"[vV][0-9A-Fa-f]+\.[-A-Za-z0-9._~!$&'()*+,;=:]+"
 REG_NAME = rb"(?:[-A-Za-z0-9._~!$&'()*+,;=]|%[0-9A-Fa-f]{2})"
-AUTHORITY = re.compile(
-    rb"(?P<host>\[(?:" + IPV6 + rb"|" + IPVFUTURE + rb")\]|" + REG_NAME + rb"+)(?P<port>:[0-9]*)?"
-)
+AUTHORITY = re.compile(rb"(?P<host>\[(?:" + IPV6 + rb"|" + IPVFUTURE + rb")\]|" + REG_NAME + rb"+)(?P<port>:[0-9]*)?")
 
 
 class Incomplete(Exception):
@@ -142,7 +146,7 @@ class HeadReader:
             self.fail("MISSING_TARGET")
         if byte != 0x20 or self.at == start:
             self.fail("BAD_METHOD")
-        head.method = data[start:self.at].decode()
+        head.method = data[start : self.at].decode()
         self.at += 1
         start = self.at
         while (byte := self.line_byte()) in TARGET:
@@ -155,7 +159,7 @@ class HeadReader:
             self.fail("HTTP09")
         if byte != 0x20:
             self.fail("BAD_TARGET_BYTE")
-        head.target = data[start:self.at]
+        head.target = data[start : self.at]
         self.check_target(head, start)
         self.at += 1
         start = self.at
@@ -220,9 +224,12 @@ class HeadReader:
         while (byte := self.byte()) in TOKEN:
             self.at += 1
         if byte != 0x3A:
-            self.fail({0x0A: "BARE_LF", 0x0D: "MISSING_COLON", 0x20: "SPACE_BEFORE_COLON",
-                       0x09: "SPACE_BEFORE_COLON"}.get(byte, "BAD_NAME_BYTE"))
-        name = data[start:self.at].lower()
+            self.fail(
+                {0x0A: "BARE_LF", 0x0D: "MISSING_COLON", 0x20: "SPACE_BEFORE_COLON", 0x09: "SPACE_BEFORE_COLON"}.get(
+                    byte, "BAD_NAME_BYTE"
+                )
+            )
+        name = data[start : self.at].lower()
         self.at += 1
         while self.byte() in b" \t":
             self.at += 1
@@ -231,7 +238,7 @@ class HeadReader:
             self.at += 1
         if byte != 0x0D:
             self.fail("BARE_LF" if byte == 0x0A else "BAD_VALUE_BYTE")
-        value = data[value_start:self.at].rstrip(b" \t")
+        value = data[value_start : self.at].rstrip(b" \t")
         self.at += 1
         self.lf()
         self.apply(head, name, value, start, value_start)
@@ -336,7 +343,7 @@ class ChunkedReader:
         while size := self.size_line():
             if len(self.data) - self.at < size:
                 raise Incomplete
-            self.body += self.data[self.at:self.at + size]
+            self.body += self.data[self.at : self.at + size]
             self.at += size
             byte = self.framing_byte()
             if byte != 0x0D:
@@ -459,8 +466,9 @@ class ChunkedReader:
         self.trailers += 1
 
 
-def read_chunked(data: bytes, extensions: int = 4096, trailers: int = 8192,
-                 trailer_fields: int = 100) -> tuple[bytes, int]:
+def read_chunked(
+    data: bytes, extensions: int = 4096, trailers: int = 8192, trailer_fields: int = 100
+) -> tuple[bytes, int]:
     """The chunked body at the start of `data` and its size with all framing. Raises Incomplete or Rejected."""
     reader = ChunkedReader(data, extensions, trailers, trailer_fields)
     return reader.read(), reader.at

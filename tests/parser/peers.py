@@ -14,7 +14,7 @@ class Parsed:
     target: bytes
     version: str
     fields: list[tuple[bytes, bytes]]
-    keep_alive: bool | None         # None: this parser does not say
+    keep_alive: bool | None  # None: this parser does not say
 
 
 class Collector:
@@ -49,8 +49,13 @@ def by_llhttp(data: bytes) -> Parsed | str:
             return str(error)
     if not collector.complete:
         return "incomplete"
-    return Parsed(parser.get_method().decode(), collector.target, parser.get_http_version(), collector.fields,
-                  collector.keep_alive)
+    return Parsed(
+        parser.get_method().decode(),
+        collector.target,
+        parser.get_http_version(),
+        collector.fields,
+        collector.keep_alive,
+    )
 
 
 def by_h11(data: bytes) -> Parsed | str:
@@ -73,5 +78,6 @@ def by_us(data: bytes) -> Parsed | str:
     if result < 0:
         return str(head.rejected()[1])
     message = head.accepted()
-    return Parsed(message["method"], message["target"], f"1.{message['minor']}", message["fields"],
-                  message["keep_alive"])
+    return Parsed(
+        message["method"], message["target"], f"1.{message['minor']}", message["fields"], message["keep_alive"]
+    )

@@ -55,15 +55,18 @@ def test_small_chunks_are_not() -> None:
     assert chunks_until_rejected(3, 100_000) is None
 
 
-@pytest.mark.parametrize(("text", "reason"), [
-    (b"1;" + b"a" * 5000, "CHUNK_EXTENSIONS_TOO_LARGE"),
-    (b'1;a="' + b"b" * 5000, "CHUNK_EXTENSIONS_TOO_LARGE"),
-    (b"1" + b" " * 5000, "CHUNK_EXTENSIONS_TOO_LARGE"),
-    (b"0\r\n" + b"A: b\r\n" * 200, "TOO_MANY_TRAILERS"),
-    (b"0\r\nA: " + b"b" * 9000, "TRAILERS_TOO_LARGE"),
-    (b"0\r\n" + b"A" * 9000, "TRAILERS_TOO_LARGE"),
-    (b"0" * 100, "CHUNK_SIZE_OVERFLOW"),
-])
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        (b"1;" + b"a" * 5000, "CHUNK_EXTENSIONS_TOO_LARGE"),
+        (b'1;a="' + b"b" * 5000, "CHUNK_EXTENSIONS_TOO_LARGE"),
+        (b"1" + b" " * 5000, "CHUNK_EXTENSIONS_TOO_LARGE"),
+        (b"0\r\n" + b"A: b\r\n" * 200, "TOO_MANY_TRAILERS"),
+        (b"0\r\nA: " + b"b" * 9000, "TRAILERS_TOO_LARGE"),
+        (b"0\r\n" + b"A" * 9000, "TRAILERS_TOO_LARGE"),
+        (b"0" * 100, "CHUNK_SIZE_OVERFLOW"),
+    ],
+)
 def test_nothing_goes_on_without_end(text: bytes, reason: str) -> None:
     body = RawChunked()
     result, _ = body.parse(text)

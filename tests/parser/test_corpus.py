@@ -78,12 +78,30 @@ def test_rejected(name: str) -> None:
 
 
 # Only the whole value, the whole target or the second byte of a TLS record tells.
-JUDGED_AT_THE_END = frozenset({
-    "TLS_HANDSHAKE", "BAD_METHOD", "HTTP2_PREFACE", "BAD_TARGET", "BAD_ASTERISK", "BAD_SCHEME", "BAD_AUTHORITY",
-    "MISSING_HOST", "DUPLICATE_HOST", "BAD_HOST", "BAD_CONTENT_LENGTH", "CONTENT_LENGTH_OVERFLOW",
-    "REPEATED_CONTENT_LENGTH", "CONFLICTING_CONTENT_LENGTH", "LENGTH_AND_ENCODING", "ENCODING_IN_HTTP10",
-    "BAD_TRANSFER_ENCODING", "CHUNKED_NOT_LAST", "DUPLICATE_CHUNKED", "UNKNOWN_CODING",
-})
+JUDGED_AT_THE_END = frozenset(
+    {
+        "TLS_HANDSHAKE",
+        "BAD_METHOD",
+        "HTTP2_PREFACE",
+        "BAD_TARGET",
+        "BAD_ASTERISK",
+        "BAD_SCHEME",
+        "BAD_AUTHORITY",
+        "MISSING_HOST",
+        "DUPLICATE_HOST",
+        "BAD_HOST",
+        "BAD_CONTENT_LENGTH",
+        "CONTENT_LENGTH_OVERFLOW",
+        "REPEATED_CONTENT_LENGTH",
+        "CONFLICTING_CONTENT_LENGTH",
+        "LENGTH_AND_ENCODING",
+        "ENCODING_IN_HTTP10",
+        "BAD_TRANSFER_ENCODING",
+        "CHUNKED_NOT_LAST",
+        "DUPLICATE_CHUNKED",
+        "UNKNOWN_CODING",
+    }
+)
 
 
 @pytest.mark.parametrize("name", REJECT)
@@ -115,13 +133,15 @@ def test_every_reason_has_its_own_text_and_a_client_or_server_error() -> None:
 
 def parse_publicly(data: bytes, step: int, limits: dict[str, int]) -> tuple[Request, bytes, bytes]:
     parser = RequestParser(
-        limit_request_line=limits.get("request_line", 8192), limit_request_head=limits.get("head", 65536),
-        limit_request_fields=limits.get("fields", 100), limit_chunk_extensions=limits.get("extensions", 4096),
+        limit_request_line=limits.get("request_line", 8192),
+        limit_request_head=limits.get("head", 65536),
+        limit_request_fields=limits.get("fields", 100),
+        limit_chunk_extensions=limits.get("extensions", 4096),
         limit_trailers=limits.get("trailers", 8192),
     )
     events = []
     for start in range(0, len(data), step):
-        parser.feed(data[start:start + step])
+        parser.feed(data[start : start + step])
         while END not in events and (event := parser.next_event()) is not None:
             events.append(event)
     request, *pieces, end = events
@@ -165,7 +185,7 @@ def read_by_oracle(data: bytes, limits: dict[str, int]) -> tuple[dict[str, Any],
         message["body"], body_size = oracle.read_chunked(data[size:], **others)
         return message, size + body_size
     length = head.content_length or 0
-    message["body"] = data[size:size + length]
+    message["body"] = data[size : size + length]
     return message, size + length
 
 

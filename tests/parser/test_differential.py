@@ -100,7 +100,7 @@ def corpus_head(path: Path) -> bytes:
     """The head in the file, brought to an end where the file stops at the offending line."""
     data = path.read_bytes()
     end = data.find(b"\r\n\r\n", len(data) - len(data.lstrip(b"\r\n")))
-    return data[:end + 4] if end >= 0 else data + b"Host: a.example\r\n\r\n"
+    return data[: end + 4] if end >= 0 else data + b"Host: a.example\r\n\r\n"
 
 
 @pytest.mark.parametrize("name", sorted(f"{path.parent.name}/{path.stem}" for path in CORPUS.glob("*/*.http")))

@@ -9,8 +9,9 @@ import pytest
 
 from tests.parser._raw import RawHead
 
-NAMES = re.findall(r'X\((NAME_\w+), "([^"]+)", (SHARED|PRIVATE)\)',
-                   (Path(__file__).parents[2] / "fastserve" / "_names.h").read_text())
+NAMES = re.findall(
+    r'X\((NAME_\w+), "([^"]+)", (SHARED|PRIVATE)\)', (Path(__file__).parents[2] / "fastserve" / "_names.h").read_text()
+)
 
 
 def fields_of(*lines: bytes) -> list[tuple[bytes, bytes]]:
@@ -47,8 +48,20 @@ def test_well_known_names(identifier: str, name: str, sharing: str) -> None:
         assert (first[0] is again[0]) == (sharing == "SHARED")
 
 
-@pytest.mark.parametrize("name", ["hosts", "hos", "x-host", "content_length", "c0ntent-length", "accept-encodinG-",
-                                  "^ser-agent", "cookie2", "upgrade~"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "hosts",
+        "hos",
+        "x-host",
+        "content_length",
+        "c0ntent-length",
+        "accept-encodinG-",
+        "^ser-agent",
+        "cookie2",
+        "upgrade~",
+    ],
+)
 def test_other_names(name: str) -> None:
     assert fields_of(name.encode() + b": 1") == [(name.lower().encode(), b"1")]
     head = RawHead()
@@ -64,7 +77,9 @@ def test_a_shared_value_is_the_value_of_this_request() -> None:
 def test_the_same_name_twice() -> None:
     for _ in range(2):
         assert fields_of(b"Accept: a", b"Accept: b", b"Accept: a") == [
-            (b"accept", b"a"), (b"accept", b"b"), (b"accept", b"a"),
+            (b"accept", b"a"),
+            (b"accept", b"b"),
+            (b"accept", b"a"),
         ]
 
 

@@ -46,7 +46,6 @@ def test_no_fields_at_all() -> None:
     assert head.parse(b"GET / HTTP/1.0\r\nA: b\r\n\r\n") == -1
 
 
-def test_capacity() -> None:
-    assert HeadMemory(7).capacity == 7
+def test_no_such_room() -> None:
     with pytest.raises(OverflowError):
         HeadMemory(-1)

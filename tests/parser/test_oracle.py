@@ -9,8 +9,14 @@ from tests.parser import oracle
 from tests.parser._raw import RawChunked, RawHead
 from tests.parser.heads import near_valid_bodies, near_valid_heads
 
-STATUS = {"REQUEST_LINE_TOO_LONG": 414, "TOO_MANY_FIELDS": 431, "HEAD_TOO_LARGE": 431, "UNKNOWN_CODING": 501,
-          "UNSUPPORTED_VERSION": 505, "HTTP2_PREFACE": 505}
+STATUS = {
+    "REQUEST_LINE_TOO_LONG": 414,
+    "TOO_MANY_FIELDS": 431,
+    "HEAD_TOO_LARGE": 431,
+    "UNKNOWN_CODING": 501,
+    "UNSUPPORTED_VERSION": 505,
+    "HTTP2_PREFACE": 505,
+}
 
 
 def cut(data: bytes, places: list[int]) -> list[int]:
@@ -54,8 +60,13 @@ def test_near_valid_heads(data: bytes, places: list[int]) -> None:
 
 
 @settings(deadline=None, max_examples=300)
-@given(near_valid_heads(), st.lists(st.integers(0, 400), max_size=4), st.integers(1, 60), st.integers(1, 120),
-       st.integers(0, 4))
+@given(
+    near_valid_heads(),
+    st.lists(st.integers(0, 400), max_size=4),
+    st.integers(1, 60),
+    st.integers(1, 120),
+    st.integers(0, 4),
+)
 def test_near_valid_heads_with_small_limits(data: bytes, places: list[int], line: int, head: int, fields: int) -> None:
     check_head(data, places, {"request_line": line, "head": head, "fields": fields})
 
@@ -66,8 +77,30 @@ def test_any_bytes(data: bytes, places: list[int]) -> None:
     check_head(data, places, {})
 
 
-HOST_PIECES = st.sampled_from(["a", "1", "255", "256", "ffff", ":", "::", ".", "[", "]", "%41", "%", "v1", "_", "/",
-                               "@", "1.2.3.4", "0", "::1", "12345"])
+HOST_PIECES = st.sampled_from(
+    [
+        "a",
+        "1",
+        "255",
+        "256",
+        "ffff",
+        ":",
+        "::",
+        ".",
+        "[",
+        "]",
+        "%41",
+        "%",
+        "v1",
+        "_",
+        "/",
+        "@",
+        "1.2.3.4",
+        "0",
+        "::1",
+        "12345",
+    ]
+)
 
 
 @settings(deadline=None, max_examples=1000)
@@ -81,8 +114,13 @@ def test_hosts(host: str, brackets: bool) -> None:
 
 
 @settings(deadline=None, max_examples=500)
-@given(near_valid_bodies(), st.lists(st.integers(0, 300), max_size=4), st.integers(0, 30), st.integers(0, 40),
-       st.integers(0, 3))
+@given(
+    near_valid_bodies(),
+    st.lists(st.integers(0, 300), max_size=4),
+    st.integers(0, 30),
+    st.integers(0, 40),
+    st.integers(0, 3),
+)
 def test_near_valid_bodies(data: bytes, places: list[int], extensions: int, trailers: int, fields: int) -> None:
     limits = {"extensions": extensions * 3, "trailers": trailers * 3, "trailer_fields": fields}
     try:

@@ -61,7 +61,7 @@ def test_the_bytes_of_another_protocol() -> None:
 def test_any_buffer_is_copied_or_immutable(kind: type) -> None:
     parser = RequestParser()
     for start in range(0, len(GET), 5):
-        data = bytearray(GET[start:start + 5])
+        data = bytearray(GET[start : start + 5])
         parser.feed(kind(data))
         data[:] = b"\0" * len(data)
     assert len(list(parser)) == 2
@@ -71,7 +71,7 @@ def test_what_is_not_bytes() -> None:
     parser = RequestParser()
     for wrong in ("GET", None):
         with pytest.raises(TypeError):
-            parser.feed(wrong)      # type: ignore[arg-type]
+            parser.feed(wrong)  # type: ignore[arg-type]
     parser.feed(GET)
     assert len(list(parser)) == 2
 
@@ -90,8 +90,11 @@ def test_a_rejection_is_final_and_counts_from_the_first_byte_of_the_request() ->
 
 
 def test_limits() -> None:
-    for limits, status in (({"limit_request_line": 10}, 414), ({"limit_request_head": 20}, 431),
-                           ({"limit_request_fields": 0}, 431)):
+    for limits, status in (
+        ({"limit_request_line": 10}, 414),
+        ({"limit_request_head": 20}, 431),
+        ({"limit_request_fields": 0}, 431),
+    ):
         parser = RequestParser(**limits)
         parser.feed(GET)
         with pytest.raises(RequestRejected) as caught:

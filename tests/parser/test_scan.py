@@ -62,13 +62,20 @@ def test_every_place(run: str) -> None:
         for cut in range(max(0, length - 35), length + 1):
             head = RawHead()
             data = before + filler * length + after
-            assert head.parse(data[:len(before) + cut]) == 0
+            assert head.parse(data[: len(before) + cut]) == 0
             assert head.position == len(before) + cut
             assert head.parse(data) == len(data)
 
 
-HEAD = (b"GET /some/path?with=query HTTP/1.1\r\n" + HOST + b"X-Long: " + b"v" * 3000 + b"\r\n"
-        + b"".join(b"X-%d: value \r\n" % number for number in range(90)) + b"\r\n")
+HEAD = (
+    b"GET /some/path?with=query HTTP/1.1\r\n"
+    + HOST
+    + b"X-Long: "
+    + b"v" * 3000
+    + b"\r\n"
+    + b"".join(b"X-%d: value \r\n" % number for number in range(90))
+    + b"\r\n"
+)
 
 
 def test_work_is_linear() -> None:
