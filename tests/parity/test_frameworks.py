@@ -153,7 +153,9 @@ def leave(server, name, how):
 def spec_version(server):
     with Client(server.address) as client:
         client.send(request("GET", "/spec", "Connection: close"))
-        return tuple(map(int, json.loads(client.read_response("GET").body)[1]["asgi"][1]["spec_version"][1].split(".")))
+        scope = json.loads(client.read_response("GET").body)[1]
+    server.take_log()
+    return tuple(map(int, scope["asgi"][1]["spec_version"][1].split(".")))
 
 
 @pytest.mark.parametrize("how", ["close", "reset"])
