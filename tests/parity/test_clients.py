@@ -17,6 +17,15 @@ import pytest
 from tests.parity.conftest import COMPARES_WITH_ITSELF
 from tests.parity.wire import request
 
+
+@pytest.fixture(autouse=True)
+def logs_taken(raw):
+    """These tests compare what the client gets; what they leave in the logs is not for the next test."""
+    yield
+    for server in raw.both:
+        server.take_log()
+
+
 TARGETS = [
     "/",
     "/chunked",
@@ -69,8 +78,6 @@ def read_as_h11(server, target, method="GET"):
 @pytest.mark.parametrize("method", ["GET", "HEAD"])
 def test_h11(raw, target, method):
     assert read_as_h11(raw.fastserve, target, method) == read_as_h11(raw.uvicorn, target, method)
-    for server in raw.both:
-        server.take_log()
 
 
 def test_http_client(raw):

@@ -229,3 +229,4 @@ def test_ports_are_those_of_the_connection(raw):
             scope = json.loads(client.read_response("GET").body)[1]
             assert scope["client"] == ["tuple", [["str", "127.0.0.1"], ["int", client.socket.getsockname()[1]]]]
             assert scope["server"] == ["tuple", [["str", "127.0.0.1"], ["int", server.address[1]]]]
+        server.take_log()
