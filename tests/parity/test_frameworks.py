@@ -150,23 +150,19 @@ def leave(server, name, how):
     return server.journal(key), [line for line in log if how == "reset" or not re.match(r'INFO: .* - "', line)]
 
 
-def spec_version(server):
-    with Client(server.address) as client:
-        client.send(request("GET", "/spec", "Connection: close"))
-        scope = json.loads(client.read_response("GET").body)[1]
-    server.take_log()
-    return tuple(map(int, scope["asgi"][1]["spec_version"][1].split(".")))
-
-
 @pytest.mark.parametrize("how", ["close", "reset"])
 @with_framework(["gone", "gone-upload", "gone-stream", "gone-waiting"])
-def test_client_goes_away(pairs, raw, framework, name, how):
+def test_client_goes_away(pairs, framework, name, how):
     """What the framework makes of a client that leaves: noticed without a further send, and nothing in the log."""
-    if framework in ("starlette", "fastapi") and name in ("gone-stream", "gone-waiting"):
-        # Else the stream below would run on for ever, and take the time of all other tests.
-        assert spec_version(raw.fastserve) < (2, 4), "Starlette does not watch for a disconnect under this version"
     pair = pairs(f"{framework}_app")
-    assert leave(pair.fastserve, name, how) == leave(pair.uvicorn, name, how)
+    ours, log = leave(pair.fastserve, name, how)
+    theirs = leave(pair.uvicorn, name, how)
+    if framework in ("starlette", "fastapi") and name in ("gone-stream", "gone-waiting"):
+        # A wanted difference: we speak version 2.5, and from 2.4 on Starlette leaves it to the server to end a stream
+        # whose client has gone. It is cancelled, where under uvicorn (2.3) Starlette cancels it itself.
+        assert "raised CancelledError" in ours
+        ours = ["returned" if event == "raised CancelledError" else event for event in ours]
+    assert (ours, log) == theirs
 
 
 def talk(server):
