@@ -218,6 +218,12 @@ cdef class Http1Connection(Connection):
         exchange.accepts_trailers = head.flags & HEAD_TE_TRAILERS != 0
         exchange.started = worker.now
         if target[0] != c"/":
+            if exchange.method == "CONNECT":
+                # Tunnels are for proxies; an application's 2xx answer would turn this connection into one.
+                exchange.raw_path = exchange.target
+                exchange.query = EMPTY
+                self.exchange = exchange
+                return self._reject(400, "CONNECT is not served", exchange.target[:SAMPLE_SIZE])
             self._split_authority(exchange, &target, &size)
         mark = <const char*> memchr(target, c"?", size) if size else NULL
         if mark is NULL:
@@ -258,14 +264,14 @@ cdef class Http1Connection(Connection):
         return 0
 
     cdef int _split_authority(self, Http1Exchange exchange, const char** target, Py_ssize_t* size) except -1:
-        # absolute-form (RFC 9112 section 3.2.2): the authority of the target replaces the Host field. Others are kept
-        # whole: "*" of OPTIONS, and the authority of CONNECT.
+        # absolute-form (RFC 9112 section 3.2.2): the authority of the target replaces the Host field. The "*" of OPTIONS
+        # stays as it is.
         cdef bytes whole = exchange.target
         cdef Py_ssize_t start = whole.find(b"://")
         cdef Py_ssize_t end
         cdef Py_ssize_t index
         cdef bytes authority
-        if start < 0 or exchange.method == "CONNECT":
+        if start < 0:
             return 0
         start += 3
         end = start

@@ -772,3 +772,11 @@ def test_upgrade_that_nobody_offers_is_served_as_http(bench, answer, caplog):
     stream.feed(b"GET / HTTP/1.1\r\nHost: x\r\nConnection: upgrade\r\nUpgrade: h2c\r\n\r\n")
     assert stream.take() == OK
     assert [record.getMessage() for record in caplog.records] == ["Unsupported upgrade request."]
+
+
+def test_connect_is_refused(bench):
+    b = bench()
+    stream = b.connect()
+    stream.feed(b"CONNECT a.example:443 HTTP/1.1\r\nHost: a.example:443\r\n\r\n")
+    assert parse(stream.take())[0][0] == 400
+    assert not b.calls
