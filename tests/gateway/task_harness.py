@@ -7,9 +7,9 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 import uvloop
+from tests.gateway._task_probe import Mailbox, Recorder
 
 from fastserve.gateway._task import TaskDriver
-from tests.gateway._task_probe import Mailbox, Recorder
 
 LOOPS = {"asyncio": asyncio.new_event_loop, "uvloop": uvloop.new_event_loop}
 LONG = 30
@@ -56,7 +56,9 @@ class Worker:
         await called
 
 
-def run(new_loop: Callable[[], Any], main: Callable[[Worker], Awaitable[Any]], mode: str = "native", **options: Any) -> Any:
+def run(
+    new_loop: Callable[[], Any], main: Callable[[Worker], Awaitable[Any]], mode: str = "native", **options: Any
+) -> Any:
     """Run `main(worker)` on a new loop. Nothing may be left over: no message of the loop, no current task, no task."""
 
     async def whole() -> Any:
