@@ -13,7 +13,8 @@ STANDARD = sysconfig.get_path("stdlib")
 
 DATE = re.compile(r"^date: \w{3}, \d\d \w{3} \d{4} \d\d:\d\d:\d\d GMT$")
 POINTER = re.compile(r"^ +[~^]+$")
-TRACEBACK_FRAME = re.compile(r'^[ |+-]*File "(?P<path>[^"]+)", line \d+, in ')
+TRACEBACK_FRAME = re.compile(r' *File "(?P<path>[^"]+)", line \d+, in ')
+GROUP_MARGIN = re.compile(r"^ *\| ")
 
 
 def field(line):
@@ -32,12 +33,13 @@ def log(lines):
     out = []
     skipping = False
     for line in lines:
-        frame = TRACEBACK_FRAME.match(line)
+        inner = GROUP_MARGIN.sub("", line)
+        frame = TRACEBACK_FRAME.match(inner)
         if frame:
             skipping = not frame["path"].startswith(f"{ROOT}/tests/parity/")
-        elif not line.startswith("    "):
+        elif not inner.startswith("    "):
             skipping = False
-        if not skipping and not POINTER.match(line):
+        if not skipping and not POINTER.match(inner):
             out.append(log_line(line))
     return out
 

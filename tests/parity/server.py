@@ -18,6 +18,8 @@ from tests.parity.wire import Client
 
 PATIENCE = 20.0
 RUNNING = re.compile(r"running on (?:http://(?P<host>\S+):(?P<port>\d+)|unix socket (?P<path>\S+)) ")
+# fastserve shows so many warnings in a second and then counts; the count is told with the next one, or at the end.
+WARNINGS_HIDDEN = re.compile(r"WARNING:  \d+ more warnings about requests were not shown\.$")
 STOPPING = [
     "INFO:     Shutting down",
     "INFO:     Waiting for application shutdown.",
@@ -181,7 +183,7 @@ class Server:
         except subprocess.TimeoutExpired:
             self.process.kill()
             return f"{self.name} {self.arguments} did not stop; it said:\n" + "\n".join(self.wait()[1])
-        left = [line for line in lines if not re.match(r'INFO: .* - "', line)]
+        left = [line for line in lines if not re.match(r'INFO: .* - "', line) and not WARNINGS_HIDDEN.match(line)]
         wanted = [line for line in STOPPING if "application" not in line.lower() or "Waiting for" in "".join(left)]
         if status != -signal.SIGTERM or [line for line in left if "Waiting for connections" not in line] != wanted:
             return f"{self.name} {self.arguments} ended with {status}, leaving in its log:\n" + "\n".join(left)

@@ -4,6 +4,7 @@ import signal
 
 import pytest
 
+from tests.parity.conftest import COMPARES_WITH_ITSELF
 from tests.parity.server import Server, has_ipv6
 from tests.parity.wire import request
 
@@ -16,8 +17,8 @@ def both():
     """Starts uvicorn and fastserve with these arguments; the test ends them."""
     started = []
 
-    def both(*arguments):
-        servers = [Server(name, *arguments) for name in ("uvicorn", "fastserve")]
+    def both(*arguments, only=None):
+        servers = [Server(name, *arguments) for name in ("uvicorn", "fastserve") if only in (None, name)]
         started.extend(servers)
         return servers
 
@@ -97,6 +98,7 @@ FAILURES = {
     "unsupported-lifespan-on": (f"{LIFESPANS}:unsupported", "--lifespan", "on"),
     "module-missing": ("tests.parity.apps.missing:app",),
     "attribute-missing": (f"{LIFESPANS}:missing",),
+    "factory-wants-arguments": (f"{LIFESPANS}:act", "--factory"),
     "format": ("no-colon",),
     "format-empty-attribute": (f"{LIFESPANS}:",),
 }
@@ -170,3 +172,36 @@ def test_second_interrupt_forces(both):
             status, lines = server.wait()
             assert status == 0
             assert not any("application shutdown" in line for line in lines)
+
+
+def test_space_in_header_option(both):
+    """A wanted difference: uvicorn puts the space after the colon on the wire as part of the value."""
+    values = []
+    for server in both(f"{LIFESPANS}:complete", "--port", "0", "--header", "X-Own: some value"):
+        server.wait_until_running()
+        with server.connect() as client:
+            client.send(GET)
+            values += client.read_response("GET").values("x-own")
+    assert values[0] == " some value"
+    assert values[1] == ("some value" if not COMPARES_WITH_ITSELF else values[0])
+
+
+def test_socket_file_is_removed(both, tmp_path):
+    """A wanted difference: after SIGTERM uvicorn leaves the file of its socket behind."""
+    left = []
+    for name in ("uvicorn", "fastserve"):
+        path = tmp_path / name
+        (server,) = both(f"{LIFESPANS}:complete", "--uds", str(path), only=name)
+        server.wait_until_running()
+        assert path.is_socket()
+        server.signal(signal.SIGTERM)
+        assert server.wait()[0] == -signal.SIGTERM
+        left.append(path.exists())
+    assert left == [True, COMPARES_WITH_ITSELF]
+
+
+def test_factory_that_raises(both):
+    """The factory's fault, shown as it is: both end with the traceback."""
+    uvicorn, fastserve = [server.wait() for server in both(f"{LIFESPANS}:broken_factory", "--factory", "--port", "0")]
+    assert fastserve[0] == uvicorn[0] == 1
+    assert fastserve[1][-1] == uvicorn[1][-1] == "ValueError: in the factory"
