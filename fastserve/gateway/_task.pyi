@@ -6,10 +6,12 @@ from typing import Any, Literal, TextIO, TypeVar, final
 
 from typing_extensions import disjoint_base
 
+from fastserve._exchange import Responder
+
 _T = TypeVar("_T")
 
 @disjoint_base
-class TaskOwner: ...
+class TaskOwner(Responder): ...
 
 @final
 class TaskDriver:
@@ -35,6 +37,7 @@ class TaskDetails: ...
 
 @final
 class RequestTask:
+    def __init__(self, *args: Any, **kwargs: Any) -> None: ...
     _log_destroy_pending: bool
     _asyncio_future_blocking: bool
     _log_traceback: bool

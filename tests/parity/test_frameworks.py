@@ -3,7 +3,6 @@
 `Control` wraps every application, so `python -m` is given `tests.parity.apps.<framework>_app:app`.
 """
 
-import json
 import re
 
 import httpx
