@@ -8,8 +8,7 @@
 # written in Python go through PythonHandler.
 
 cdef enum:
-    BODY_HIGH_WATER = 65536         # bytes of request body queued: at more the protocol stops reading
-    BODY_LOW_WATER = 16384          # at this or less it reads again
+    BODY_HIGH_WATER = 65536         # bytes of request body queued: at more reading stops until they are taken
     OUTPUT_HIGH_WATER = 65536       # bytes of response not yet taken by the kernel: at more the application waits
 
 
@@ -37,7 +36,7 @@ cdef class Responder:
     # All of these are called by the protocol, outside of any step of the application, and must not raise for reasons
     # of the application's.
     cdef int body_arrived(self) except -1       # the body queue has more, or the request is complete
-    cdef int disconnected(self) except -1       # the client will not send or read any more; exchange.disconnected is set
+    cdef int disconnected(self) except -1       # the client is not there any more; exchange.disconnected is set
     cdef int abandoned(self) except -1          # the client has gone in the middle of the response, beyond doubt
     cdef int drained(self) except -1            # exchange.writable() has become true again
     cdef int cancel(self) except -1             # stop the application (deadline, end of the server)
@@ -57,19 +56,19 @@ cdef class Exchange:
     cdef readonly list fields           # of (name, value): bytes, names in lower case
     cdef readonly int minor             # HTTP/1.minor
     cdef readonly Endpoint endpoint
-    cdef readonly bint accepts_trailers # the client sent TE: trailers
+    cdef readonly bint accepts_trailers  # the client sent TE: trailers
     # Request body.
     cdef bytes _first                   # the oldest queued piece, or None
     cdef list _rest                     # those behind it, or None
     cdef Py_ssize_t queued              # bytes in the queue
-    cdef readonly bint request_complete # every body byte has been queued
+    cdef readonly bint request_complete  # every body byte has been queued
     cdef readonly bint disconnected     # the client went away, or the request was cut short
     cdef readonly bint detached         # nothing sent can reach the client any more
     # Response.
     cdef readonly int status            # 0 until start()
     cdef ResponsePhase phase
     cdef bint committed                 # some byte of the final response has been handed to the transport
-    cdef readonly bint application_done # finished() was called
+    cdef readonly bint application_done  # finished() was called
     cdef Responder responder            # None before handle() sets it and after finished()
     # The list of running exchanges this one is linked into; see ExchangeList. Borrowed references.
     cdef ExchangeList _list

@@ -1,12 +1,11 @@
 """One request and its response, and the interfaces on both sides of it.
 
 The body queue lives here because every protocol needs the same one: pieces are queued as they arrive, taken all at
-once, and reading pauses between the two water marks. What is particular to a protocol (emitting bytes, pausing the
-connection) are virtual methods that the protocol's subclass fills in.
+once, and reading pauses above a high-water mark until they are. What is particular to a protocol (emitting
+bytes, pausing the connection) are virtual methods that the protocol's subclass fills in.
 """
 
-from cpython.bytes cimport PyBytes_FromStringAndSize, PyBytes_GET_SIZE
-from cpython.ref cimport PyObject
+from cpython.bytes cimport PyBytes_FromStringAndSize
 
 from fastserve._live cimport COUNTING, LIVE_EXCHANGE, LIVE_RESPONDER, count_live
 

@@ -174,7 +174,6 @@ cdef class AsgiCycle(Awaited):
     cdef dict _message(self):
         # The next message, or None when the application has to wait for it.
         cdef Exchange exchange = self.exchange
-        cdef bytes body
         if exchange.detached or exchange.phase == RESPONSE_COMPLETE:
             return {TYPE: "http.disconnect"}
         if not self.body_ended:
@@ -257,8 +256,8 @@ cdef class AsgiCycle(Awaited):
         return self.body_arrived()
 
     cdef int abandoned(self) except -1:
-        # From specification 2.4 on, frameworks do not listen while they stream: they count on the server to end a stream
-        # whose client has gone. An application that does listen has been told, and ends in its own way.
+        # From specification 2.4 on, frameworks do not listen while they stream: they count on the server to end a
+        # stream whose client has gone. An application that does listen has been told, and ends in its own way.
         if self.listens:
             return 0
         return self.cancel()

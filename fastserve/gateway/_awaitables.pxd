@@ -28,8 +28,8 @@ cdef object NOT_YET
 
 
 cdef class Awaited(TaskOwner):
-    # Base of the owner of a request's task, and of whatever else can be waited for. What it can be waited for is numbered
-    # by the subclass: a `kind` for "a message is here", another for "there is room to write".
+    # Base of the owner of a request's task, and of whatever else can be waited for. What it can be waited for is
+    # numbered by the subclass: a `kind` for "a message is here", another for "there is room to write".
     cdef TaskDriver driver          # set by the subclass before wait()
     cdef list waiters               # who waits now, oldest first; or None
 

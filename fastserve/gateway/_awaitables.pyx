@@ -9,11 +9,9 @@ compiles to that). An end with a value needs an exception object from 3.12 on; `
 waiter between the wake-up and that step (it is cancelled, another receiver is quicker), the value stays where it is.
 """
 
-import sys
-
 cimport cython
 
-from fastserve.gateway._task cimport RequestTask, Suspension, TaskDriver, TaskOwner
+from fastserve.gateway._task cimport RequestTask, Suspension, TaskOwner
 
 cdef extern from *:
     """
@@ -31,8 +29,8 @@ cdef extern from *:
         Py_XSETREF(((PyStopIterationObject *)end)->value, Py_NewRef(value));
         PyErr_SetRaisedException(end);
     #else
-        /* No instance is made here unless somebody looks at it. A tuple or an exception would be taken for its arguments
-           or itself. */
+        /* No instance is made here unless somebody looks at it. A tuple or an exception would be taken for its
+           arguments or itself. */
         if (PyTuple_Check(value) || PyExceptionInstance_Check(value)) {
             PyObject *end = PyObject_CallOneArg(PyExc_StopIteration, value);
             if (end == NULL)

@@ -140,9 +140,10 @@ cdef class TaskOwner(Responder):
 cdef class TaskDriver:
     """Starts the tasks of one worker.
 
-    `loop` is the worker's event loop. `mode` is "native" (a `RequestTask` for each coroutine), "asyncio" (the loop's own
-    tasks) or "auto": native, unless the loop is in debug mode or has a task factory. Each task runs in its own copy of
-    the context in which the driver is made or, with `empty_context`, in an empty one. Raises ValueError for another mode.
+    `loop` is the worker's event loop. `mode` is "native" (a `RequestTask` for each coroutine), "asyncio" (the
+    loop's own tasks) or "auto": native, unless the loop is in debug mode or has a task factory. Each
+    task runs in its own copy of the context in which the driver is made or, with `empty_context`, in an empty one.
+    Raises ValueError for another mode.
     """
 
     def __init__(self, loop, str mode="auto", *, bint empty_context=False):
@@ -500,9 +501,11 @@ cdef class RequestTask:
         return self.error
 
     def set_result(self, result, /):
+        """Raise RuntimeError: the result is what the coroutine returns."""
         raise RuntimeError("Task does not support set_result operation")
 
     def set_exception(self, exception, /):
+        """Raise RuntimeError: the exception is what the coroutine raises."""
         raise RuntimeError("Task does not support set_exception operation")
 
     def add_done_callback(self, fn, /, *, context=None):
@@ -561,6 +564,7 @@ cdef class RequestTask:
         return details.name
 
     def set_name(self, value, /):
+        """Name the task, by the text of `value`."""
         self.made_details().name = str(value)
 
     def get_stack(self, *, limit=None):

@@ -75,7 +75,7 @@ cdef class Http1Connection(Connection):
 
 
 cdef class Http1Exchange(Exchange):
-    cdef Http1Connection connection # None once the exchange has no way to the client any more
+    cdef Http1Connection connection  # None once the exchange has no way to the client any more
     cdef Py_ssize_t head_start      # where this head begins in the worker's output, -1 when it is not there
     cdef bytes held                 # the head, moved out of there when a step ended before the first body byte
     cdef HeadFacts facts

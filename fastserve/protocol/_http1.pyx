@@ -1,7 +1,7 @@
 """HTTP/1.1 on one connection (RFC 9112).
 
-Reading and answering are two sides of one state. Bytes are consumed in a loop (`_consume`): a head makes an exchange, its
-body is fed to it, the handler is called, and when the response is complete on return the loop goes on with the next
+Reading and answering are two sides of one state. Bytes are consumed in a loop (`_consume`): a head makes an exchange,
+its body is fed to it, the handler is called, and when the response is complete on return the loop goes on with the next
 pipelined request; all responses of the loop leave in one send. When the response is not complete, the loop ends
 (`READ_NOTHING`), later bytes wait in `input`, and `stepped()` takes the loop up again.
 
@@ -17,20 +17,17 @@ makes the kernel reset the connection and the client may lose the response.
 """
 
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
-from libc.stdint cimport int64_t
-from libc.string cimport memchr, memcpy
+from libc.string cimport memchr
 
 from fastserve._buffer cimport Buffer, new_buffer
 from fastserve._exchange cimport (
     BODY_HIGH_WATER,
-    BODY_LOW_WATER,
     OUTPUT_HIGH_WATER,
     RESPONSE_BODY,
     RESPONSE_COMPLETE,
     RESPONSE_EXPECTED,
     RESPONSE_STARTED,
     RESPONSE_TRAILERS,
-    Endpoint,
     Exchange,
     Responder,
 )
@@ -65,8 +62,8 @@ cdef enum:
     TRAILER_FIELDS = 100
 
 cdef double LINGER = 2.0        # seconds between two reads while lingering
-# Seconds without output after which a client that has ended its half in the middle of a response counts as gone. One that
-# only half-closed and one that closed look the same until we write; where we write, the second kind is found out at once.
+# Seconds without output after which a client that has ended its half in the middle of a response counts as gone. One
+# that only half-closed and one that closed look the same until we write; writing finds out the second at once.
 cdef double ABANDONED = 1.0
 cdef bytes EMPTY = b""
 cdef bytes ASTERISK = b"*"
@@ -264,8 +261,8 @@ cdef class Http1Connection(Connection):
         return 0
 
     cdef int _split_authority(self, Http1Exchange exchange, const char** target, Py_ssize_t* size) except -1:
-        # absolute-form (RFC 9112 section 3.2.2): the authority of the target replaces the Host field. The "*" of OPTIONS
-        # stays as it is.
+        # absolute-form (RFC 9112 section 3.2.2): the authority of the target replaces the Host field. The "*" of
+        # OPTIONS stays as it is.
         cdef bytes whole = exchange.target
         cdef Py_ssize_t start = whole.find(b"://")
         cdef Py_ssize_t end

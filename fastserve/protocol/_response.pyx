@@ -33,7 +33,8 @@ cdef list _CLASSES = ["Informational", "Success", "Redirection", "Client Error",
 cdef tuple _DAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
 cdef tuple _MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 
-# Fields that say how a message is framed or routed mean nothing, or harm, in a trailer section (RFC 9110 section 6.5.1).
+# Fields that say how a message is framed or routed mean nothing in a trailer section, or harm (RFC 9110 section
+# 6.5.1).
 cdef frozenset _NOT_IN_TRAILERS = frozenset([
     b"content-length", b"transfer-encoding", b"trailer", b"host", b"connection", b"content-encoding", b"content-type",
     b"content-range", b"set-cookie", b"authorization", b"te",

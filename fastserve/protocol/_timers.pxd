@@ -26,7 +26,7 @@ cdef class TimerWheel:
     cdef void* _slots[256]      # heads of doubly linked lists
     cdef double _visited        # time up to which slots have been visited
     cdef readonly Py_ssize_t linked
-    cdef public object on_first # called without arguments when the first entry is linked; starts the ticking
+    cdef public object on_first  # called without arguments when the first entry is linked; starts the ticking
 
     # Moving a deadline further away, or to FOREVER, is two stores: the entry stays where it is and is looked at again
     # when its slot comes by.

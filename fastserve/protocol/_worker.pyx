@@ -1,14 +1,14 @@
 """All connections of one worker: made, counted, told to end, and shown to whoever asks what is running.
 
-The worker owns the clock, the timer wheel and its ticking, the scratch memory that one connection at a time uses, and the
-log of rejected requests, which is rate-limited so that a scanner cannot fill a disk.
+The worker owns the clock, the timer wheel and its ticking, the scratch memory that one connection at a time uses, and
+the log of rejected requests, which is rate-limited so that a scanner cannot fill a disk.
 """
 
 import logging
 from urllib.parse import quote
 
-from fastserve._buffer cimport Buffer, new_buffer
-from fastserve._exchange cimport AccessLog, Exchange, ExchangeList, Handler, Responder
+from fastserve._buffer cimport new_buffer
+from fastserve._exchange cimport Exchange, ExchangeList, Handler, Responder
 from fastserve._head cimport HeadMemory
 from fastserve._parser cimport HeadLimits
 from fastserve.protocol._connection cimport Connection, Upgrade, WorkerState
@@ -32,7 +32,8 @@ cdef class Worker(WorkerState):
 
     handler: answers the exchanges. loop: the running event loop. default_fields: (name, value) pairs on every response.
     Limits are bytes or counts and timeouts seconds; None is no limit. access_log: where responses are noted, or None.
-    `on_limit` is called once, when `total_requests` comes to `request_limit` (0: never). clock: a replacement for the monotonic clock, for tests; ticking is then up to the test.
+    `on_limit` is called once, when `total_requests` comes to `request_limit` (0: never). clock: a replacement for the
+    monotonic clock, for tests; ticking is then up to the test.
     """
 
     cdef object _logger
@@ -41,7 +42,6 @@ cdef class Worker(WorkerState):
     cdef double _shown_since
     cdef long _shown
     cdef long _hidden
-
 
     def __init__(
         self,

@@ -2,8 +2,8 @@
 
 A record of the standard library costs more than the whole request. As long as the logger is set up as we do it (one
 StreamHandler with our AccessFormatter, uncoloured, no filters) nobody can tell how the line came about: it is composed
-directly, and the lines of one turn of the event loop are written together at its end. With anything else in the logger's
-way (a filter, another handler or formatter, a record factory) every response makes a real record.
+directly, and the lines of one turn of the event loop are written together at its end. With anything else in the
+logger's way (a filter, another handler or formatter, a record factory) every response makes a real record.
 """
 
 import logging

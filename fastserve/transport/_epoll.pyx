@@ -3,8 +3,8 @@
 The hub's epoll instance is one descriptor of the loop (`add_reader`), whatever loop that is. When it is readable, one
 batch of events is handled here: bounded in number and in time, so that the loop's own work is not starved; epoll is
 level-triggered, what is left over is reported again. Events point at streams by borrowed pointers. A stream that closes
-leaves the epoll set at once, but is kept until its batch is over, so that a stale event finds it closed, not freed; only
-then its connection is told (`lost`).
+leaves the epoll set at once, but is kept until its batch is over, so that a stale event finds it closed, not freed;
+only then its connection is told (`lost`).
 
 A new connection is read from before it joins the set: the request is usually there already, and a client that asks once
 and leaves is served without epoll ever hearing of it.
@@ -264,9 +264,9 @@ cdef class NativeListener:
     cdef int accept_some(self) except -1:
         cdef sockaddr_in6 peer
         cdef socklen_t size
-        cdef int count
+        cdef int _
         cdef int fd
-        for count in range(BATCH_ACCEPTS):
+        for _ in range(BATCH_ACCEPTS):
             memset(&peer, 0, sizeof(peer))
             size = sizeof(peer)
             fd = accept4(self.fd, <sockaddr*> &peer, &size, SOCK_NONBLOCK | SOCK_CLOEXEC)
@@ -441,7 +441,7 @@ cdef class NativeStream(Stream):
         return self._keep(owner, taken - size)
 
     cdef int _keep(self, bytes data, Py_ssize_t taken) except -1:
-        # Wait with `data`, of which the first `taken` bytes are gone already. Only the first in the queue may have some.
+        # Wait with `data`, of which the first `taken` bytes are gone already: possible only for the first in the queue.
         if PyBytes_GET_SIZE(data) == taken:
             return 0
         if self.queue is None:

@@ -146,9 +146,7 @@ def _bind_all(addresses: list[_Address], backlog: int) -> list[Listener]:
         try:
             listeners.append(Listener(_bind_address(family, address, backlog)))
         except OSError as error:
-            described = OSError(
-                error.errno, f"error while attempting to bind on address {address!r}: {_words(error)}"
-            )
+            described = OSError(error.errno, f"error while attempting to bind on address {address!r}: {_words(error)}")
             if error.errno in _UNUSABLE_ADDRESS:
                 unusable = described
                 continue

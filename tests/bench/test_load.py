@@ -242,9 +242,7 @@ class TestClientAgainstOddAnswers:
 class TestHarness:
     SHORT = ("--rounds", "1", "--seconds", "0.1", "--warmup", "0.05")
 
-    def test_prints_a_table_and_writes_the_figures(
-        self, capsys: pytest.CaptureFixture[str], tmp_path: Path
-    ) -> None:
+    def test_prints_a_table_and_writes_the_figures(self, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
         output = tmp_path / "results" / "load.json"
         arguments = ["--server", "c", "--scenario", "small", "--scenario", "sleep", *self.SHORT]
         assert load.main([*arguments, "--json", str(output)]) == 0

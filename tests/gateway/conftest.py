@@ -1,7 +1,7 @@
 """ASGI applications on connections in memory, under a real event loop (asyncio and uvloop)."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
@@ -60,7 +60,7 @@ class AsgiBench:
 
 
 @pytest.fixture(params=["asyncio", "uvloop"])
-def run(request: pytest.FixtureRequest) -> Iterator[Callable[..., Any]]:
+def run(request: pytest.FixtureRequest) -> Callable[..., Any]:
     """Run a coroutine function with an AsgiBench for an application; every connection is lost at its end."""
     factory = asyncio.new_event_loop if request.param == "asyncio" else uvloop.new_event_loop
 
@@ -78,4 +78,4 @@ def run(request: pytest.FixtureRequest) -> Iterator[Callable[..., Any]]:
         with asyncio.Runner(loop_factory=factory) as runner:
             return runner.run(main())
 
-    yield execute
+    return execute

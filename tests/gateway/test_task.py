@@ -547,6 +547,7 @@ def test_a_finished_task_needs_no_garbage_collector(new_loop):
     gc.disable()
     try:
         with asyncio.Runner(loop_factory=new_loop) as runner:
+
             async def whole():
                 await main(Worker("native"))
 
@@ -620,9 +621,7 @@ def test_threads_reach_the_task(new_loop):
                 return threading.get_ident()
 
             loop = asyncio.get_running_loop()
-            ident = await asyncio.to_thread(
-                lambda: asyncio.run_coroutine_threadsafe(inner(), loop).result(timeout=30)
-            )
+            ident = await asyncio.to_thread(lambda: asyncio.run_coroutine_threadsafe(inner(), loop).result(timeout=30))
             return ident == threading.get_ident()
 
         task, _ = await worker.serve(app())

@@ -24,7 +24,7 @@ PATIENCE = 20.0
 # The package under test, wherever the server's working directory is.
 PACKAGE_ROOT = str(Path(fastserve.__file__).parents[1])
 
-APPLICATION = '''
+APPLICATION = """
 import asyncio
 
 hung = []
@@ -97,7 +97,7 @@ def asgi2(scope):
 
 def wsgi(environ, start_response):
     return []
-'''
+"""
 
 
 class Process:

@@ -1,4 +1,4 @@
-"""Connections that send garbage, stall, reset, or ask without ever reading: none disturbs another, each costs little."""
+"""Connections that send garbage, stall, reset, or ask without ever reading: none disturbs another."""
 
 import contextlib
 import socket
