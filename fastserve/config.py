@@ -72,6 +72,7 @@ class Settings:
     root_path: str = _default("root_path")
     uds_permissions: int | None = _default("uds_permissions")
     backlog: int = _default("backlog")
+    transport: Literal["auto", "native", "loop"] = _default("transport")
     task: Literal["auto", "native", "asyncio"] = _default("task")
     reset_contextvars: bool = _default("reset_contextvars")
     server_header: bool = _default("server_header")

@@ -322,6 +322,10 @@ _TABLE: Final = (
         uvicorn="loop", gunicorn="asgi_loop",
     ),
     Option(
+        "transport", Choice(("auto", "native", "loop")), "auto",
+        "What moves the bytes: our own epoll, or the event loop's transports. auto: the former.", "Running",
+    ),
+    Option(
         "task", Choice(("auto", "native", "asyncio")), "auto",
         "What runs a request: our own task, or asyncio.Task. auto: asyncio's in debug mode or with a task factory.",
         "Running",

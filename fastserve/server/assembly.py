@@ -10,6 +10,7 @@ from fastserve.protocol._worker import Worker
 from fastserve.server._access_log import LoggingAccessLog
 from fastserve.server.config import Config
 from fastserve.transport._loop import protocol_factory
+from fastserve.transport.accept import LoopTransport, NativeTransport, Transport
 from fastserve.types import WorkerProtocol
 
 # A keep-alive time of 0 closes a connection as soon as it is idle; the worker's 0 is no deadline.
@@ -17,12 +18,13 @@ _AT_ONCE = 0.001
 
 
 class Assembly(NamedTuple):
-    """A worker, the factory of the protocols that listening sockets feed it with, and its end."""
+    """A worker, what gives it connections, and its end."""
 
     worker: WorkerProtocol
-    protocol_factory: Callable[[], asyncio.BaseProtocol]
+    transport: Transport
     close: Callable[[], None]
-    """Called when nothing is served any more: stops the worker's clock, writes what the access log still holds."""
+    """Called when nothing is served any more: closes the transport, stops the worker's clock, writes what the access
+    log still holds."""
 
 
 def assemble(config: Config, loop: asyncio.AbstractEventLoop, state: dict[str, Any]) -> Assembly:
@@ -58,9 +60,16 @@ def assemble(config: Config, loop: asyncio.AbstractEventLoop, state: dict[str, A
         access_log=access_log,
     )
 
+    transport: Transport
+    if config.transport == "loop":
+        transport = LoopTransport(loop, protocol_factory(worker))
+    else:
+        transport = NativeTransport(worker, loop)
+
     def close() -> None:
+        transport.close()
         worker.close()
         if access_log is not None:
             access_log.flush()
 
-    return Assembly(worker, protocol_factory(worker), close)
+    return Assembly(worker, transport, close)

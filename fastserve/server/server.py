@@ -180,13 +180,13 @@ class Server:
                 await self.lifespan.shutdown()
                 sys.exit(STARTUP_FAILURE)
         loop = asyncio.get_running_loop()
-        worker, protocol_factory, self._close_worker = self.assemble(loop)
+        worker, transport, self._close_worker = self.assemble(loop)
         if self.limit_max_requests is not None:
             worker.request_limit = self.limit_max_requests
             worker.on_limit = self._on_limit
         self.server_state.worker = worker
         for sock in sockets if sockets is not None else [listener.sock for listener in self._listeners]:
-            self.servers.append(await self._accept_on(sock, loop, protocol_factory))
+            self.servers.append(await transport.accept_on(sock, self.config.backlog))
         if sockets is None:
             self.config.announce(self._listeners)
         self.started = True
@@ -272,20 +272,6 @@ class Server:
     def _on_limit(self) -> None:
         logger.info("Maximum request limit of %d exceeded. Terminating process.", self.limit_max_requests)
         self.should_exit = True
-
-    async def _accept_on(
-        self,
-        sock: socket.socket,
-        loop: asyncio.AbstractEventLoop,
-        protocol_factory: Callable[[], asyncio.BaseProtocol],
-    ) -> asyncio.AbstractServer:
-        if sock.family != socket.AF_UNIX:
-            return await loop.create_server(protocol_factory, sock=sock, backlog=self.config.backlog)
-        options: dict[str, Any] = {}
-        if sys.version_info >= (3, 13):
-            # The file is removed by its Listener; that of a socket given to us is not ours to remove.
-            options["cleanup_socket"] = False
-        return await loop.create_unix_server(protocol_factory, sock=sock, backlog=self.config.backlog, **options)
 
     async def _end_lifespan(self) -> None:
         if not self.force_exit:

@@ -250,37 +250,46 @@ cdef class NativeListener:
             self.hub._control(EPOLL_CTL_DEL, self.fd, 0, NULL, 0)
 
     def close(self) -> None:
-        """Stop accepting for good. The socket itself is left to its owner."""
+        """Stop accepting for good. The socket itself is left to its owner.
+
+        What has connected by now is accepted first: it would be reset when the socket is closed.
+        """
         if self.timer is not None:
             self.timer.cancel()
             self.timer = None
+        if self.socket is None:
+            return
+        while self.accepting and self.accept_some() == BATCH_ACCEPTS:
+            pass
         self.pause()
         self.socket = None
-        if self in self.hub.listeners:
-            self.hub.listeners.remove(self)
-            # An event of the present batch may still point here.
-            self.hub.loop.call_soon(self.close)
+        self.hub.listeners.remove(self)
+        # An event of the present batch may still point here: stay for this turn of the loop.
+        self.hub.loop.call_soon(self.resume)
 
     cdef int accept_some(self) except -1:
+        # Returns how many were accepted; fewer than BATCH_ACCEPTS means that there are no more.
         cdef sockaddr_in6 peer
         cdef socklen_t size
-        cdef int _
+        cdef int count = 0
         cdef int fd
-        for _ in range(BATCH_ACCEPTS):
+        while count < BATCH_ACCEPTS:
             memset(&peer, 0, sizeof(peer))
             size = sizeof(peer)
             fd = accept4(self.fd, <sockaddr*> &peer, &size, SOCK_NONBLOCK | SOCK_CLOEXEC)
             if fd >= 0:
+                count += 1
                 self.hub.adopt(fd, self, &peer)
                 if not self.accepting:
-                    return 0
+                    break
             elif errno in (ECONNABORTED, EINTR, EPROTO, EPERM):
                 continue
             elif errno in (EMFILE, ENFILE, ENOBUFS, ENOMEM):
-                return self._exhausted(errno)
+                self._exhausted(errno)
+                break
             else:
-                return 0
-        return 0
+                break
+        return count
 
     cdef int _exhausted(self, int error) except -1:
         # Connections stay in the kernel's queue; trying again at once would only spin.

@@ -19,8 +19,14 @@ from fastserve.protocol._connection cimport Connection, Stream, WorkerState
 
 cdef extern from "<sys/socket.h>" nogil:
     ctypedef Py_ssize_t ssize_t
+    ctypedef unsigned int socklen_t
+    cdef struct linger:
+        int l_onoff
+        int l_linger
     ssize_t send(int fd, const void* data, size_t size, int flags)
     ssize_t sendmsg(int fd, const msghdr* message, int flags)
+    int setsockopt(int fd, int level, int name, const void* value, socklen_t size)
+    int SOL_SOCKET, SO_LINGER
     int MSG_NOSIGNAL
     int MSG_DONTWAIT
 
@@ -224,7 +230,12 @@ cdef class LoopStream(Stream):
         return 0
 
     cdef int abort(self) except -1:
+        cdef linger now
         if self.transport is not None:
+            if self.fd >= 0 and not self.closing:
+                now.l_onoff = 1
+                now.l_linger = 0
+                setsockopt(self.fd, SOL_SOCKET, SO_LINGER, &now, sizeof(now))
             self.closing = True
             self.transport.abort()
         return 0

@@ -14,6 +14,7 @@ import pytest
 from fastserve.server import server as server_module
 from fastserve.server.config import Config
 from fastserve.server.server import Server
+from fastserve.transport.accept import LoopTransport
 
 
 async def app(scope, receive, send):
@@ -64,7 +65,8 @@ def make_server(worker, loop_name):
 
     class Assembled:
         def assemble(self, loop):
-            return worker, lambda: Answering(worker), lambda: worker.steps.append(("close", 0.0))
+            transport = LoopTransport(loop, lambda: Answering(worker))
+            return worker, transport, lambda: worker.steps.append(("close", 0.0))
 
     def make(application=app, cls=Server, **options):
         options = {"port": 0, "log_config": None, "loop": loop_name, **options}

@@ -3,7 +3,8 @@
 `Control(app)` answers every path with `/control/` in it and passes the rest on:
 
     /control/probe             answers "probe": the connection is open
-    /control/mark/N            writes `MARK N` to standard error: all that was logged before stands before it
+    /control/mark/N            writes `MARK N` to standard error: all that was logged before stands before it, also by
+                               applications that had only their return left to do
     /control/wait/KEY/ENTRY    answers once the journal KEY has the entry ENTRY
     /control/journal/KEY       the journal as JSON
     /control/release/KEY       lets `journal(KEY).released` go
@@ -13,12 +14,14 @@ A wait that is not fulfilled within PATIENCE seconds is answered 504 with the jo
 """
 
 import asyncio
+import contextlib
 import json
 import sys
 from collections import defaultdict
 from urllib.parse import unquote
 
 PATIENCE = 10.0
+BRIEFLY = 0.5
 
 
 class Journal:
@@ -40,6 +43,39 @@ class Journal:
 
 
 _journals = defaultdict(Journal)
+
+
+class Endings:
+    """Calls of the application whose response is complete and that have yet to return: they may still log."""
+
+    def __init__(self):
+        self._open = 0
+        self._changed = asyncio.Event()
+
+    async def watch(self, app, scope, receive, send):
+        complete = False
+
+        async def watched(message):
+            nonlocal complete
+            await send(message)
+            if not complete and message["type"] == "http.response.body" and not message.get("more_body", False):
+                complete = True
+                self._open += 1
+
+        try:
+            await app(scope, receive, watched)
+        finally:
+            if complete:
+                self._open -= 1
+                self._changed.set()
+
+    async def none(self):
+        while self._open:
+            self._changed.clear()
+            await self._changed.wait()
+
+
+_endings = Endings()
 
 
 def journal(key):
@@ -66,6 +102,8 @@ class Control:
                 raise
             finally:
                 log.write("left")
+        elif scope["type"] == "http":
+            await _endings.watch(self.app, scope, receive, send)
         else:
             await self.app(scope, receive, send)
 
@@ -74,6 +112,9 @@ async def answer(verb, key="", entry=""):
     if verb == "probe":
         return 200, b"probe"
     if verb == "mark":
+        with contextlib.suppress(TimeoutError):
+            # Background work that is held until after the mark is not waited for.
+            await asyncio.wait_for(_endings.none(), BRIEFLY)
         print(f"MARK {key}", file=sys.stderr, flush=True)
     elif verb == "wait":
         try:

@@ -1,0 +1,95 @@
+"""Accepting connections: the two transports behind one interface.
+
+    LoopTransport      the event loop's own servers and transports; works everywhere, and is what TLS needs
+    NativeTransport    the worker's own epoll inside the loop
+
+Both accept on sockets that somebody else has bound and will close, and both give an `asyncio.AbstractServer` for each,
+so that whoever holds a `Server` object finds what it knows.
+"""
+
+import asyncio
+import socket
+import sys
+from collections.abc import Callable
+from typing import Any, Protocol
+
+from fastserve.protocol._connection import WorkerState
+from fastserve.transport._epoll import Hub, NativeListener
+
+
+class Transport(Protocol):
+    """How a worker gets its connections."""
+
+    async def accept_on(self, sock: socket.socket, backlog: int) -> asyncio.AbstractServer:
+        """Listen on the bound `sock` and serve what connects, until the server returned is closed."""
+
+    def close(self) -> None:
+        """Give back what the transport holds. Connections that are still open are reset."""
+
+
+class LoopTransport:
+    """Connections by way of the event loop's transports; `factory` makes the protocol of each."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, factory: Callable[[], asyncio.BaseProtocol]) -> None:
+        self._loop = loop
+        self._factory = factory
+
+    async def accept_on(self, sock: socket.socket, backlog: int) -> asyncio.AbstractServer:
+        if sock.family != socket.AF_UNIX:
+            return await self._loop.create_server(self._factory, sock=sock, backlog=backlog)
+        options: dict[str, Any] = {}
+        if sys.version_info >= (3, 13):
+            # The file is its binder's to remove.
+            options["cleanup_socket"] = False
+        return await self._loop.create_unix_server(self._factory, sock=sock, backlog=backlog, **options)
+
+    def close(self) -> None:
+        pass
+
+
+class NativeTransport:
+    """Connections by way of the worker's own epoll."""
+
+    def __init__(self, worker: WorkerState, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
+        self._hub = Hub(worker, loop)
+
+    async def accept_on(self, sock: socket.socket, backlog: int) -> asyncio.AbstractServer:
+        sock.listen(backlog)
+        return NativeServer(self._hub.listen(sock), self._loop)
+
+    def close(self) -> None:
+        self._hub.close()
+
+
+class NativeServer(asyncio.AbstractServer):
+    """One listening socket of a NativeTransport, as asyncio's servers look."""
+
+    def __init__(self, listener: NativeListener, loop: asyncio.AbstractEventLoop) -> None:
+        self._listener = listener
+        self._loop = loop
+
+    @property
+    def sockets(self) -> tuple[socket.socket, ...]:
+        """The listening socket; none once closed."""
+        sock = self._listener.socket
+        return () if sock is None else (sock,)
+
+    def get_loop(self) -> asyncio.AbstractEventLoop:
+        return self._loop
+
+    def is_serving(self) -> bool:
+        return self._listener.accepting
+
+    async def start_serving(self) -> None:
+        self._listener.resume()
+
+    async def serve_forever(self) -> None:
+        await self._loop.create_future()
+
+    def close(self) -> None:
+        """Stop accepting. Connections go on; the socket stays its owner's to close."""
+        self._listener.close()
+
+    async def wait_closed(self) -> None:
+        pass
