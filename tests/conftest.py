@@ -26,21 +26,25 @@ _ALIVE = pytest.StashKey[dict[str, int]]()
 def pytest_runtest_setup(item: pytest.Item) -> Iterator[None]:
     """In a debug build, count what is alive before a test and its fixtures begin."""
     if _live.enabled():
-        gc.collect()
         item.stash[_ALIVE] = _live.counts()
     return (yield)
 
 
-@pytest.hookimpl(wrapper=True)
+# First, and so around all others: captured log records hold tracebacks, which hold what the test used.
+@pytest.hookimpl(wrapper=True, tryfirst=True)
 def pytest_runtest_teardown(item: pytest.Item) -> Iterator[None]:
     """In a debug build, fail a test that leaves buffers, connections, exchanges or tasks behind."""
     result = yield
     before = item.stash.get(_ALIVE, None)
-    if before is not None:
-        # The values of fixtures outlive the fixtures in this one place.
+    if before is not None and _grown(before):
+        # The values of fixtures outlive the fixtures in this one place. Collecting is slow, hence not after every test.
         if isinstance(item, pytest.Function):
             item.funcargs.clear()
         gc.collect()
-        left = {kind: count - before[kind] for kind, count in _live.counts().items() if count > before[kind]}
-        assert not left, f"left alive by this test: {left}"
+        assert not _grown(before), f"left alive by this test: {_grown(before)}"
     return result
+
+
+def _grown(before: dict[str, int]) -> dict[str, int]:
+    """Kind -> how many more are alive now."""
+    return {kind: count - before[kind] for kind, count in _live.counts().items() if count > before[kind]}
