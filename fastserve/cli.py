@@ -1,5 +1,6 @@
 """The entrances: `fastserve.run`, and the command line, which is derived from the option table."""
 
+import contextlib
 import platform
 import sys
 from collections.abc import Callable
@@ -29,12 +30,9 @@ def _run(config: Config) -> None:
     # Imported here, where no loop runs yet: an application may use asyncio.run while it is imported.
     config.load_app()
     server = Server(config)
-    interrupted = False
-    try:
+    with contextlib.suppress(KeyboardInterrupt):
         server.run()
-    except KeyboardInterrupt:
-        interrupted = True
-    if not server.started and not interrupted:
+    if not server.started and not server.should_exit:
         sys.exit(STARTUP_FAILURE)
 
 

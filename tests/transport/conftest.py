@@ -40,7 +40,7 @@ class Served:
     async def listen(self, address: Any) -> None:
         self.listening = socket.socket(self.family)
         self.listening.bind(address)
-        self.server = await self.transport.accept_on(self.listening, 100)
+        self.server = await self.transport.accept_on(self.listening, 2048)
         self.address = self.listening.getsockname()
 
     async def connect(self, receive_buffer: int | None = None) -> socket.socket:
