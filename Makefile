@@ -116,9 +116,10 @@ debug: $(VENV)/.stamp-test
 	cd build/debug && PYTHONMALLOC=debug $(abspath $(PY)) -m pytest -q --ignore=tests/house $(T)
 
 # The sanitizer's run-time must be the first library of the process, and so must the C++ one whose exceptions it
-# intercepts. CPython keeps objects until it exits: leaks are counted by the debug build's own counters instead.
+# intercepts. CPython keeps objects until it exits: leaks are counted by the debug build's own counters instead,
+# and freed memory is kept back in small measure only, or tests that bound memory would count it.
 SANITIZED = LD_PRELOAD="$$(cc -print-file-name=libasan.so) $$(cc -print-file-name=libstdc++.so.6)" \
-    ASAN_OPTIONS=detect_leaks=0:abort_on_error=1 UBSAN_OPTIONS=print_stacktrace=1 PYTHONMALLOC=malloc
+    ASAN_OPTIONS=detect_leaks=0:abort_on_error=1:quarantine_size_mb=4 UBSAN_OPTIONS=print_stacktrace=1 PYTHONMALLOC=malloc
 
 asan: $(VENV)/.stamp-test
 	$(call build_variant,asan)

@@ -2,6 +2,7 @@
 
 import asyncio
 import gc
+import threading
 from collections.abc import Callable, Iterator
 
 import pytest
@@ -40,6 +41,7 @@ def pytest_runtest_teardown(item: pytest.Item) -> Iterator[None]:
         # The values of fixtures outlive the fixtures in this one place. Collecting is slow, hence not after every test.
         if isinstance(item, pytest.Function):
             item.funcargs.clear()
+        _join_threads()
         gc.collect()
         assert not _grown(before), f"left alive by this test: {_grown(before)}"
     return result
@@ -48,3 +50,9 @@ def pytest_runtest_teardown(item: pytest.Item) -> Iterator[None]:
 def _grown(before: dict[str, int]) -> dict[str, int]:
     """Kind -> how many more are alive now."""
     return {kind: count - before[kind] for kind, count in _live.counts().items() if count > before[kind]}
+
+
+def _join_threads() -> None:
+    """Let worker threads that have been told to end do so: until then they hold the context of their last work."""
+    for thread in set(threading.enumerate()) - {threading.current_thread()}:
+        thread.join(timeout=1)
