@@ -138,9 +138,10 @@ cdef class TaskOwner:
 cdef class TaskDriver:
     """Starts the tasks of one worker.
 
-    `loop` is the worker's event loop. `mode` is "native" (a `RequestTask` for each coroutine), "asyncio" (the loop's own
-    tasks) or "auto": native, unless the loop is in debug mode or has a task factory. Each task runs in its own copy of
-    the context in which the driver is made or, with `empty_context`, in an empty one. Raises ValueError for another mode.
+    `loop` is the worker's event loop. `mode` is "native" (a `RequestTask` for each coroutine), "asyncio" (the loop's
+    own tasks) or "auto": native, unless the loop is in debug mode or has a task factory. Each task runs in its own copy
+    of the context in which the driver is made or, with `empty_context`, in an empty one. Raises ValueError for another
+    mode.
     """
 
     def __init__(self, loop, str mode="auto", *, bint empty_context=False):
