@@ -6,7 +6,7 @@
 # All of them are coroutines to asyncio.iscoroutine() (they have send, throw and close), because applications pass what
 # receive() answers to create_task(), wait_for() and gather().
 
-from fastserve.gateway._task cimport RequestTask, Suspension, TaskDriver, TaskOwner
+from fastserve.gateway._task cimport Suspension, TaskDriver, TaskOwner
 
 
 # Awaited, it is None at once. There is one, it has no state, and it may be awaited any number of times.
@@ -28,8 +28,8 @@ cdef object NOT_YET
 
 
 cdef class Awaited(TaskOwner):
-    # Base of the owner of a request's task, and of whatever else can be waited for. What it can be waited for is
-    # numbered by the subclass: a `kind` for "a message is here", another for "there is room to write".
+    # Base of the owner of a request's task, and of whatever else can be waited for. The subclass numbers what it can be
+    # waited for: a `kind` for "a message is here", another for "there is room to write".
     cdef TaskDriver driver          # set by the subclass before wait()
     cdef list waiters               # who waits now, oldest first; or None
 
@@ -44,7 +44,7 @@ cdef class Awaited(TaskOwner):
 
     # Have everybody who waits for this kind ask again. The coroutine of a RequestTask is stepped before this returns
     # if no task is current, so anything may have changed afterwards: call it last. Raises what the owner of a task
-    # stepped raises.
+    # stepped raises, after everybody has been woken.
     cdef int wake(self, int kind) except -1
 
 

@@ -29,8 +29,8 @@ cdef extern from *:
         Py_XSETREF(((PyStopIterationObject *)end)->value, Py_NewRef(value));
         PyErr_SetRaisedException(end);
     #else
-        /* No instance is made here unless somebody looks at it. A tuple or an exception would be taken for its
-           arguments or itself. */
+        /* No instance is made unless somebody looks at it. A tuple or an exception would be taken for its arguments or
+           itself. */
         if (PyTuple_Check(value) || PyExceptionInstance_Check(value)) {
             PyObject *end = PyObject_CallOneArg(PyExc_StopIteration, value);
             if (end == NULL)
@@ -139,9 +139,15 @@ cdef class Awaited(TaskOwner):
             return 0
         # The list is taken apart before anybody is woken: who asks in vain waits again, in the new list.
         self.waiters = [waiter for waiter in before if waiter.kind != kind]
+        failure = None
         for waiter in before:
             if waiter.kind == kind:
-                waiter.wake_up()
+                try:
+                    waiter.wake_up()
+                except BaseException as error:
+                    failure = error
+        if failure is not None:
+            raise failure
         return 0
 
 
@@ -177,6 +183,8 @@ cdef class Waiter(Suspension):
         cdef Awaited source = self.source
         if source is None:
             raise RuntimeError("this has been awaited already")
+        if self.waiting is not None or (self.future is not None and not self.future.done()):
+            raise RuntimeError("this is being awaited already")
         try:
             value = source.awaited(self.kind)
         except BaseException:
@@ -189,7 +197,7 @@ cdef class Waiter(Suspension):
 
         if source.waiters is None:
             source.waiters = [self]
-        elif self not in source.waiters:
+        else:
             source.waiters.append(self)
         if type(source.driver.current()) is RequestTask:
             self.future = None

@@ -20,9 +20,6 @@ import types
 from asyncio import base_tasks, futures, tasks
 
 cimport cython
-from cpython.object cimport PyObject
-
-from fastserve._exchange cimport Responder
 
 cdef extern from *:
     """
@@ -88,9 +85,6 @@ cdef extern from "Python.h":
     int PyContext_Enter(object context) noexcept
     void PyErr_Clear() noexcept
     int PyContext_Exit(object context) except -1
-    PyObject* PyDict_SetDefault(dict table, object key, object value) except NULL
-    PyObject* PyDict_GetItemWithError(dict table, object key) except? NULL
-    int PyDict_DelItem(dict table, object key) except -1
 
 cdef object CoroutineType = types.CoroutineType
 cdef object Task = asyncio.Task
@@ -105,9 +99,6 @@ cdef object next_number = itertools.count(1).__next__
 
 # Until 3.13 uncancel() to zero left a cancellation that was not delivered yet in place.
 cdef bint UNCANCEL_CLEARS = sys.version_info >= (3, 13)
-# Up to 3.13 the current task is an entry of a dictionary, and _enter_task() is no more than setting it. Doing that here
-# saves two calls in a request. From 3.14 on it lives in the thread state, and only the functions reach it.
-cdef bint HAS_TABLE = sys.version_info < (3, 14) and isinstance(getattr(tasks, "_current_tasks", None), dict)
 
 
 def _raise(exception):
@@ -140,10 +131,10 @@ cdef class TaskOwner(Responder):
 cdef class TaskDriver:
     """Starts the tasks of one worker.
 
-    `loop` is the worker's event loop. `mode` is "native" (a `RequestTask` for each coroutine), "asyncio" (the
-    loop's own tasks) or "auto": native, unless the loop is in debug mode or has a task factory. Each
-    task runs in its own copy of the context in which the driver is made or, with `empty_context`, in an empty one.
-    Raises ValueError for another mode.
+    `loop` is the worker's event loop. `mode` is "native" (a `RequestTask` for each coroutine), "asyncio" (the loop's
+    own tasks) or "auto": native, unless the loop is in debug mode or has a task factory. Each task runs in its own copy
+    of the context in which the driver is made or, with `empty_context`, in an empty one. Raises ValueError for another
+    mode.
     """
 
     def __init__(self, loop, str mode="auto", *, bint empty_context=False):
@@ -152,7 +143,6 @@ cdef class TaskDriver:
         self.loop = loop
         self.mode = mode
         self.base_context = None if empty_context else PyContext_CopyCurrent()
-        self.current_tasks = tasks._current_tasks if HAS_TABLE else None
         self.enter_task = tasks._enter_task
         self.leave_task = tasks._leave_task
         self.current_task = tasks.current_task
@@ -184,8 +174,6 @@ cdef class TaskDriver:
 
     cdef bint enter(self, RequestTask task) except -1:
         """Make `task` the current one, unless there is one."""
-        if self.current_tasks is not None:
-            return <object>PyDict_SetDefault(self.current_tasks, self.loop, task) is task
         try:
             self.enter_task(self.loop, task)
         except RuntimeError:
@@ -193,17 +181,10 @@ cdef class TaskDriver:
         return True
 
     cdef int leave(self, RequestTask task) except -1:
-        if self.current_tasks is not None:
-            PyDict_DelItem(self.current_tasks, self.loop)
-        else:
-            self.leave_task(self.loop, task)
+        self.leave_task(self.loop, task)
         return 0
 
     cdef object current(self):
-        cdef PyObject* found
-        if self.current_tasks is not None:
-            found = PyDict_GetItemWithError(self.current_tasks, self.loop)
-            return None if found is NULL else <object>found
         return self.current_task(self.loop)
 
 

@@ -15,13 +15,18 @@ def make_coroutine(awaitable):
 
 
 cdef class Recorder(TaskOwner):
-    """Owner of one task: `calls` lists what it was told, with the current task at that time."""
+    """Owner of one task: `calls` lists what it was told, with the current task at that time.
+
+    `failure` is raised when it is told of the end.
+    """
 
     cdef readonly list calls
     cdef TaskDriver driver
+    cdef object failure
 
-    def __init__(self, TaskDriver driver):
+    def __init__(self, TaskDriver driver, failure=None):
         self.driver = driver
+        self.failure = failure
         self.calls = []
 
     def start(self, coroutine):
@@ -33,6 +38,8 @@ cdef class Recorder(TaskOwner):
 
     cdef int task_finished(self, object result, object exception) except -1:
         self.calls.append(("finished", self.driver.current(), result, exception))
+        if self.failure is not None:
+            raise self.failure
         return 0
 
 

@@ -25,12 +25,12 @@ class Worker:
         self.troubles: list[dict[str, Any]] = []
         self.loop.set_exception_handler(lambda loop, context: self.troubles.append(context))
 
-    def start(self, coroutine: Awaitable[Any]) -> "asyncio.Future[tuple[Any, Recorder]]":
+    def start(self, coroutine: Awaitable[Any], **options: Any) -> "asyncio.Future[tuple[Any, Recorder]]":
         """Start from a loop callback, as an I/O callback would; the future has the task, ended, and its owner."""
         ended: asyncio.Future[Any] = self.loop.create_future()
 
         def begin() -> None:
-            recorder = Recorder(self.driver)
+            recorder = Recorder(self.driver, **options)
             task = recorder.start(coroutine)
             task.add_done_callback(lambda task: ended.done() or ended.set_result((task, recorder)))
 

@@ -163,6 +163,47 @@ def test_a_waiter_is_awaited_once(new_loop):
     run(new_loop, main)
 
 
+def test_a_waiter_is_awaited_by_one(new_loop):
+    async def main(worker):
+        async def app():
+            waiter = worker.mailbox.receive()
+
+            async def second():
+                with pytest.raises(RuntimeError, match="being awaited already"):
+                    await waiter
+
+            other = asyncio.create_task(second())
+            message = await waiter
+            await other
+            return message
+
+        ended = worker.start(app())
+        await worker.after(3, worker.mailbox.put, "message")
+        assert (await ended)[0].result() == "message"
+
+    run(new_loop, main)
+
+
+def test_all_are_woken_although_the_owner_of_one_fails(new_loop):
+    async def main(worker):
+        async def app():
+            return await worker.mailbox.receive()
+
+        failed = worker.start(app(), failure=LookupError("owner"))
+        ended = worker.start(app())
+        await asyncio.sleep(0)
+
+        def callback():
+            worker.mailbox.messages[0].append("first")
+            with pytest.raises(LookupError, match="owner"):
+                worker.mailbox.put("second")
+
+        await worker.after(3, callback)
+        assert [(await one)[0].result() for one in (failed, ended)] == ["first", "second"]
+
+    run(new_loop, main)
+
+
 def test_a_wake_from_an_io_callback_steps_the_task_before_it_returns(new_loop):
     async def main(worker):
         got = []

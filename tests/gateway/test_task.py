@@ -168,7 +168,7 @@ def test_keyboard_interrupt_and_system_exit_leave_the_loop(new_loop, fatal, wait
         raise fatal("stop")
 
     def begin():
-        recorder = Recorder(TaskDriver(loop))
+        recorder = Recorder(TaskDriver(loop, "native"))
         recorded.append((recorder.start(app()), recorder))
 
     try:
@@ -185,6 +185,7 @@ def test_keyboard_interrupt_and_system_exit_leave_the_loop(new_loop, fatal, wait
 
 def test_auto_mode_follows_debug_mode_and_task_factory(new_loop):
     async def main(worker):
+        worker.loop.set_debug(False)
         driver = TaskDriver(worker.loop)
         assert driver.native
         worker.loop.set_debug(True)
