@@ -13,7 +13,8 @@ from asyncio import CancelledError
 from urllib.parse import unquote
 
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
-from cpython.dict cimport PyDict_Copy
+from cpython.dict cimport PyDict_CheckExact, PyDict_Copy, PyDict_GetItemWithError
+from cpython.ref cimport PyObject
 from cpython.unicode cimport PyUnicode_DecodeASCII
 from libc.string cimport memchr
 
@@ -29,6 +30,15 @@ from fastserve._exchange cimport (
 from fastserve.gateway._awaitables cimport NOT_YET, READY, Awaited
 from fastserve.gateway._task cimport TaskDriver, as_coroutine
 
+cdef extern from *:
+    """
+    /* self.method as attribute access would give it, for a method descriptor: without the search for it. */
+    static PyObject *fastserve_bind(PyObject *descriptor, PyObject *self) {
+        return PyCMethod_New(((PyMethodDescrObject *)descriptor)->d_method, self, NULL, NULL);
+    }
+    """
+    object fastserve_bind(object descriptor, object self)
+
 cdef dict ASGI = {"version": "3.0", "spec_version": "2.5"}
 cdef dict EXTENSIONS = {"http.response.trailers": {}, "http.response.early_hint": {}}
 cdef enum AwaitedKind:
@@ -42,6 +52,20 @@ cdef str RESPONSE_START = "http.response.start"
 cdef str RESPONSE_BODY_MESSAGE = "http.response.body"
 cdef str RESPONSE_TRAILERS_MESSAGE = "http.response.trailers"
 cdef str EARLY_HINT = "http.response.early_hint"
+
+
+cdef object _get(object message, str key, object default):
+    # message.get(key, default), without looking up a method where the message is the plain dictionary it nearly always is.
+    cdef PyObject* value
+    if not PyDict_CheckExact(message):
+        return message.get(key, default)
+    value = PyDict_GetItemWithError(message, key)
+    return default if value is NULL else <object> value
+
+
+cdef inline bint _is(object kind, str expected) except -1:
+    # Literals are interned: nearly always it is the same object.
+    return kind is expected or kind == expected
 
 
 cdef str _decode_path(bytes raw):
@@ -90,7 +114,7 @@ cdef class AsgiGateway(Handler):
         exchange.responder = cycle
         scope = self._scope(exchange)
         try:
-            coroutine = as_coroutine(self.application(scope, cycle.receive, cycle.send))
+            coroutine = as_coroutine(self.application(scope, fastserve_bind(RECEIVE, cycle), fastserve_bind(SEND, cycle)))
         except BaseException as error:
             if not isinstance(error, Exception):
                 raise
@@ -195,24 +219,24 @@ cdef class AsgiCycle(Awaited):
         if exchange.detached:
             return READY
         if exchange.phase == RESPONSE_EXPECTED:
-            if kind == RESPONSE_START:
+            if _is(kind, RESPONSE_START):
                 self._start(message)
-            elif kind == EARLY_HINT:
+            elif _is(kind, EARLY_HINT):
                 self._hint(message)
             else:
                 raise RuntimeError(f"Expected ASGI message 'http.response.start', but got '{kind}'.")
             return READY
         if exchange.phase <= RESPONSE_BODY:
-            if kind == RESPONSE_BODY_MESSAGE:
-                exchange.body(message.get("body", EMPTY), message.get("more_body", False))
-            elif kind == EARLY_HINT and exchange.phase == RESPONSE_STARTED:
+            if _is(kind, RESPONSE_BODY_MESSAGE):
+                exchange.body(_get(message, "body", EMPTY), _get(message, "more_body", False))
+            elif _is(kind, EARLY_HINT) and exchange.phase == RESPONSE_STARTED:
                 self._hint(message)
             else:
                 raise RuntimeError(f"Expected ASGI message 'http.response.body', but got '{kind}'.")
         elif exchange.phase == RESPONSE_TRAILERS:
-            if kind != RESPONSE_TRAILERS_MESSAGE:
+            if not _is(kind, RESPONSE_TRAILERS_MESSAGE):
                 raise RuntimeError(f"Expected ASGI message 'http.response.trailers', but got '{kind}'.")
-            exchange.trailers(message.get("headers", NO_FIELDS), message.get("more_trailers", False))
+            exchange.trailers(_get(message, "headers", NO_FIELDS), _get(message, "more_trailers", False))
         else:
             raise RuntimeError(f"Unexpected ASGI message '{kind}' sent, after response already completed.")
         self._flush()
@@ -224,16 +248,15 @@ cdef class AsgiCycle(Awaited):
         return self.wait(ROOM)
 
     cdef int _start(self, object message) except -1:
-        try:
-            status = message["status"]
-        except KeyError:
-            raise RuntimeError("ASGI message 'http.response.start' has no 'status'.") from None
+        cdef object status = _get(message, "status", None)
+        if status is None:
+            raise RuntimeError("ASGI message 'http.response.start' has no 'status'.")
         if not isinstance(status, int):
             raise RuntimeError(f"Response status must be an integer, not {type(status).__name__}.")
-        return self.exchange.start(status, message.get("headers", NO_FIELDS), message.get("trailers", False))
+        return self.exchange.start(status, _get(message, "headers", NO_FIELDS), _get(message, "trailers", False))
 
     cdef int _hint(self, object message) except -1:
-        cdef object links = message.get("links", NO_FIELDS)
+        cdef object links = _get(message, "links", NO_FIELDS)
         self.exchange.inform(103, [(b"link", link) for link in links])
         return self._flush()
 
@@ -296,3 +319,7 @@ cdef class AsgiCycle(Awaited):
                 logger.error("ASGI callable returned without completing response.")
             exchange.fail()
         return exchange.finished()
+
+
+cdef object RECEIVE = AsgiCycle.__dict__["receive"]
+cdef object SEND = AsgiCycle.__dict__["send"]
