@@ -55,7 +55,7 @@ cdef str EARLY_HINT = "http.response.early_hint"
 
 
 cdef object _get(object message, str key, object default):
-    # message.get(key, default), without looking up a method where the message is the plain dictionary it nearly always is.
+    # message.get(key, default), without looking up a method where the message is the plain dictionary it should be.
     cdef PyObject* value
     if not PyDict_CheckExact(message):
         return message.get(key, default)
@@ -114,7 +114,8 @@ cdef class AsgiGateway(Handler):
         exchange.responder = cycle
         scope = self._scope(exchange)
         try:
-            coroutine = as_coroutine(self.application(scope, fastserve_bind(RECEIVE, cycle), fastserve_bind(SEND, cycle)))
+            coroutine = as_coroutine(
+                self.application(scope, fastserve_bind(RECEIVE, cycle), fastserve_bind(SEND, cycle)))
         except BaseException as error:
             if not isinstance(error, Exception):
                 raise
