@@ -24,6 +24,7 @@ from fastserve._exchange cimport (
     RESPONSE_EXPECTED,
     RESPONSE_STARTED,
     RESPONSE_TRAILERS,
+    Endpoint,
     Exchange,
     Handler,
 )
@@ -78,6 +79,10 @@ cdef str _decode_path(bytes raw):
     return unquote(text)
 
 
+cdef class ScopeTemplate:
+    """What the scopes of a connection have in common."""
+
+
 cdef class AsgiGateway(Handler):
     """Answers exchanges by calling an ASGI 3 application.
 
@@ -128,50 +133,59 @@ cdef class AsgiGateway(Handler):
             cycle.task = task
         return 0
 
-    cdef dict _template(self, Exchange exchange):
-        # Every key is there from the start, so that a copy never grows.
-        cdef dict template = {
-            TYPE: "http",
-            "asgi": None,
-            "http_version": None,
-            "server": exchange.endpoint.server,
-            "client": exchange.endpoint.client,
-            "scheme": exchange.endpoint.scheme,
-            "method": None,
-            "root_path": self.root_path,
-            "path": None,
-            "raw_path": None,
-            "query_string": None,
-            "headers": None,
-            "state": None,
-            "extensions": None,
-        }
-        exchange.endpoint.cache = template
-        return template
-
     cdef dict _scope(self, Exchange exchange):
-        cdef dict template = exchange.endpoint.cache
+        cdef ScopeTemplate template = exchange.endpoint.cache
         cdef dict scope
-        cdef str path
-        if template is None:
+        if (
+            template is None
+            or template.method is not exchange.method
+            or template.target != exchange.target
+            or template.minor != exchange.minor
+        ):
             template = self._template(exchange)
-        scope = PyDict_Copy(template)
+        scope = PyDict_Copy(template.scope)
         # Fresh, because applications may write into them.
         scope["asgi"] = PyDict_Copy(ASGI)
         scope["extensions"] = PyDict_Copy(EXTENSIONS) if exchange.minor else {}
         scope["state"] = PyDict_Copy(self.state)
-        scope["http_version"] = "1.1" if exchange.minor else "1.0"
-        scope["method"] = exchange.method
         scope["headers"] = exchange.fields
-        scope["query_string"] = exchange.query
-        path = _decode_path(exchange.raw_path)
-        if self.root_path:
-            scope["path"] = self.root_path + path
-            scope["raw_path"] = self.raw_root_path + exchange.raw_path
-        else:
-            scope["path"] = path
-            scope["raw_path"] = exchange.raw_path
         return scope
+
+    cdef ScopeTemplate _template(self, Exchange exchange):
+        cdef ScopeTemplate template = exchange.endpoint.cache
+        cdef Endpoint endpoint = exchange.endpoint
+        if template is None:
+            template = endpoint.cache = ScopeTemplate.__new__(ScopeTemplate)
+            # Every key is there from the start, so that a copy never grows.
+            template.scope = {
+                TYPE: "http",
+                "asgi": None,
+                "http_version": None,
+                "server": endpoint.server,
+                "client": endpoint.client,
+                "scheme": endpoint.scheme,
+                "method": None,
+                "root_path": self.root_path,
+                "path": None,
+                "raw_path": None,
+                "query_string": None,
+                "headers": None,
+                "state": None,
+                "extensions": None,
+            }
+        template.scope["http_version"] = "1.1" if exchange.minor else "1.0"
+        template.scope["method"] = exchange.method
+        template.scope["query_string"] = exchange.query
+        if self.root_path:
+            template.scope["path"] = self.root_path + _decode_path(exchange.raw_path)
+            template.scope["raw_path"] = self.raw_root_path + exchange.raw_path
+        else:
+            template.scope["path"] = _decode_path(exchange.raw_path)
+            template.scope["raw_path"] = exchange.raw_path
+        template.method = exchange.method
+        template.target = exchange.target
+        template.minor = exchange.minor
+        return template
 
 
 cdef class AsgiCycle(Awaited):

@@ -209,7 +209,8 @@ cdef class Hub:
         connection = stream.connection = self.worker.new_connection()
         try:
             connection.opened(stream)
-            stream.receive()
+            if stream.fd >= 0:
+                stream.receive()
             if stream.fd >= 0:
                 stream._update()
         except BaseException as error:
