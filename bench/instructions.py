@@ -23,6 +23,7 @@ import tempfile
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
+from importlib import metadata
 from pathlib import Path
 
 from bench.hot_path import SCENARIOS
@@ -49,13 +50,14 @@ class Circumstances:
 
     compiler: of the extension modules, with its major version. interpreter: how CPython was compiled, its compiler's
     major version and whether with its own profile. machine: the architecture, and the vector instructions that
-    choose between implementations. tool: what counted.
+    choose between implementations. tool: what counted. cython: its version, without the last part.
     """
 
     compiler: str
     interpreter: str
     machine: str
     tool: str
+    cython: str
 
 
 @dataclass(frozen=True)
@@ -150,6 +152,7 @@ def circumstances(tool: str) -> Circumstances:
         interpreter=interpreter,
         machine=platform.machine() + (" avx2" if re.search(r"\bavx2\b", processor) else ""),
         tool=tool,
+        cython=".".join(metadata.version("Cython").split(".")[:2]),
     )
 
 

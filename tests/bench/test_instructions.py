@@ -10,7 +10,7 @@ import pytest
 from bench import hot_path, instructions
 from bench.instructions import Circumstances, CountError, Record
 
-HERE = Circumstances("gcc 12", "gcc 12", "x86_64 avx2", "callgrind")
+HERE = Circumstances("gcc 12", "gcc 12", "x86_64 avx2", "callgrind", "3.3")
 RECORD = Record(HERE, "CPython 3.11.7, valgrind-3.19.0", {"small": 1000, "browser": 2000})
 
 Guard = Callable[..., int]
@@ -76,7 +76,13 @@ def test_a_scenario_without_record_is_shown_and_passes(guard: Guard, capsys: pyt
 
 @pytest.mark.parametrize(
     ("field", "value"),
-    [("compiler", "gcc 14"), ("machine", "aarch64"), ("tool", "perf"), ("interpreter", "gcc 12, profiled")],
+    [
+        ("compiler", "gcc 14"),
+        ("cython", "3.4"),
+        ("machine", "aarch64"),
+        ("tool", "perf"),
+        ("interpreter", "gcc 12, profiled"),
+    ],
 )
 def test_elsewhere_nothing_is_judged_and_that_is_said(
     guard: Guard, capsys: pytest.CaptureFixture[str], field: str, value: str
