@@ -23,7 +23,7 @@ FUZZ_SECONDS ?= 60
 export FASTSERVE_BUILD_JOBS = $(JOBS)
 
 .DEFAULT_GOAL := help
-.PHONY: help serve build build-tests debug test asan check format fuzz bench wheel docs clean distclean orphans
+.PHONY: help serve build build-tests debug test asan check format fuzz bench compare instructions wheel docs clean distclean orphans
 .DELETE_ON_ERROR:
 
 help:
@@ -36,6 +36,8 @@ help:
 	@echo 'make asan     the tests on a build under AddressSanitizer and UndefinedBehaviorSanitizer'
 	@echo 'make fuzz     every fuzz target on the asan build      FUZZ_SECONDS=60'
 	@echo 'make bench    micro-benchmarks and load benchmarks'
+	@echo 'make compare  two commits under load, as a ratio         A=main~1 B=main ARGS="--scenario small"'
+	@echo 'make instructions  instructions per request against the recorded ones   ARGS=--record'
 	@echo 'make wheel    dist/: a source archive, and a wheel built from it'
 	@echo 'make docs     bring the generated parts of the documentation up to date'
 	@echo 'make clean    remove what was built; distclean: and the virtual environments'
@@ -148,6 +150,14 @@ format: $(VENV)/.stamp-lint
 bench: $(VENV)/.stamp-test build-tests
 	$(PY) -m pytest -q -o addopts=--import-mode=importlib bench/micro $(ARGS)
 	$(PY) -m bench.load $(ARGS)
+
+# B is the working tree if not given.
+compare: $(VENV)/.stamp-test
+	@[ -n '$(A)' ] || { echo 'which commits? make compare A=... B=...' >&2; exit 2; }
+	$(PY) -m bench.compare $(A) $(B) $(ARGS)
+
+instructions: build
+	$(PY) -m bench.instructions $(or $(ARGS),--check)
 
 # --- what is handed out
 

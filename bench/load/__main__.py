@@ -4,7 +4,6 @@ import argparse
 import json
 import os
 import platform
-import resource
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -15,10 +14,11 @@ from pathlib import Path
 from typing import Any
 
 from bench.load.build import BuildError, program
-from bench.load.measure import Cores, MeasureError, measure_calm_load, measure_memory
-from bench.load.report import Result, Results, as_json, scenario_text
-from bench.load.scenarios import SCENARIOS, Scenario
-from bench.load.servers import MAIN, ROOT, SERVERS, Server, ServerError, on_core
+from bench.load.measure import Cores
+from bench.load.report import Results, as_json, scenario_text
+from bench.load.rounds import Rounds, chosen_cores, measure, raise_file_limit
+from bench.load.scenarios import SCENARIOS
+from bench.load.servers import MAIN, ROOT, SERVERS, Server, on_core
 
 
 def read_options(arguments: Sequence[str] | None) -> argparse.Namespace:
@@ -68,30 +68,6 @@ def chosen_servers(options: argparse.Namespace) -> list[Server]:
     return chosen
 
 
-def chosen_cores(text: str | None) -> Cores:
-    if text:
-        server, _, client = text.partition(",")
-        return Cores(int(server), int(client))
-    allowed = sorted(os.sched_getaffinity(0))
-    if len(allowed) < 2:
-        print("WARNING: one core only; server and client disturb each other", file=sys.stderr)
-        return Cores(None, None)
-    return Cores(allowed[0], allowed[1])
-
-
-def raise_file_limit(wanted: int) -> int:
-    """Raise this process's and its children's limit of open files as far as allowed; the limit reached."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if hard < wanted:
-        try:
-            resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, wanted))
-        except (OSError, ValueError):
-            resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-    elif soft < wanted:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
-    return resource.getrlimit(resource.RLIMIT_NOFILE)[0]
-
-
 def _git(*arguments: str) -> str:
     try:
         done = subprocess.run(["git", *arguments], check=False, cwd=ROOT, capture_output=True, text=True)
@@ -129,39 +105,6 @@ def circumstances(servers: Sequence[Server], cores: Cores, options: argparse.Nam
     }
 
 
-def measure_round(
-    scenario: Scenario, servers: Sequence[Server], row: dict[str, Result], cores: Cores, options: argparse.Namespace
-) -> None:
-    """One measurement of each server; a server that failed once in a scenario is not tried again in it."""
-    for server in servers:
-        result = row[server.name]
-        load = memory = None
-        if result.failure is None:
-            try:
-                if scenario.idle_connections:
-                    count = scenario.idle_connections // (4 if options.quick else 1)
-                    memory = measure_memory(server, scenario, cores, count)
-                else:
-                    load = measure_calm_load(server, scenario, cores, options.seconds, options.warmup)
-            except (ServerError, MeasureError) as error:
-                result.failure = str(error)
-        (result.memories if scenario.idle_connections else result.loads).append(
-            memory if scenario.idle_connections else load  # type: ignore[arg-type]
-        )
-
-
-def measure(
-    scenario: Scenario, servers: Sequence[Server], results: Results, cores: Cores, options: argparse.Namespace
-) -> None:
-    """All rounds of one scenario, into `results`."""
-    taking_part = [server for server in servers if server.command(scenario) is not None]
-    row = results[scenario.name] = {server.name: Result() for server in taking_part}
-    for number in range(options.rounds):
-        # Each round begins with another server: what drifts with time falls on all alike.
-        turn = number % max(1, len(taking_part))
-        measure_round(scenario, taking_part[turn:] + taking_part[:turn], row, cores, options)
-
-
 def main(arguments: Sequence[str] | None = None) -> int:
     """0: all measured; 1: a server failed or answered wrongly; 2: the benchmark itself cannot run."""
     options = read_options(arguments)
@@ -189,10 +132,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     print(f"median of {options.rounds} interleaved rounds of {options.seconds:g} s; ratios (smallest–largest)\n")
 
     results: Results = {}
+    rounds = Rounds(options.rounds, options.seconds, options.warmup, reduced=options.quick)
     # This program stays off the server's core too.
     with on_core(cores.client):
         for scenario in scenarios:
-            measure(scenario, servers, results, cores, options)
+            measure(scenario, servers, results, cores, rounds)
             print(scenario_text(results, scenario), end="\n\n", flush=True)
 
     if options.json:

@@ -38,7 +38,8 @@ class Server:
 
     `arguments` takes the scenario and gives what follows the interpreter, or the whole command where `package` is
     None; in it "{port}" becomes a port that is free, for servers that cannot choose one. `announces`: it logs
-    `running on http://ADDRESS:PORT`; where the others listen is asked for through /proc.
+    `running on http://ADDRESS:PORT`; where the others listen is asked for through /proc. `folder`: where it runs and
+    imports from first, this tree if not given; what is not there, the applications above all, comes from this tree.
     """
 
     name: str
@@ -46,6 +47,7 @@ class Server:
     arguments: Callable[[Scenario], list[str] | None]
     announces: bool = False
     extra: tuple[str, ...] = ()
+    folder: Path = ROOT
 
     def command(self, scenario: Scenario) -> list[str] | None:
         """The command that serves `scenario`; None where the server has nothing comparable."""
@@ -234,12 +236,12 @@ def running(server: Server, scenario: Scenario, core: int | None) -> Iterator[Ru
         raise ServerError(f"{server.name} has nothing comparable to {scenario.name}")
     if "{port}" in command:
         command[command.index("{port}")] = str(free_port())
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(dict.fromkeys((str(server.folder), str(ROOT))))}
     with tempfile.TemporaryDirectory(prefix="fastserve-load-") as folder:
         log = Path(folder) / "server.log"
         with log.open("wb") as output, on_core(core):
             process = subprocess.Popen(
-                command, stdin=subprocess.DEVNULL, stdout=output, stderr=output, cwd=ROOT, env=environment,
+                command, stdin=subprocess.DEVNULL, stdout=output, stderr=output, cwd=server.folder, env=environment,
                 start_new_session=True,
             )  # fmt: skip
         try:

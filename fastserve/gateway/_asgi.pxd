@@ -5,6 +5,15 @@ from fastserve.gateway._awaitables cimport Awaited
 from fastserve.gateway._task cimport TaskDriver
 
 
+cdef class ScopeTemplate:
+    # The scope of a connection's latest request, for the next one: clients often ask for the same thing again (health
+    # checks, polling), and what the connection itself contributes never changes.
+    cdef dict scope                 # asgi, extensions, state and headers are None: each request has its own
+    cdef str method
+    cdef bytes target
+    cdef int minor
+
+
 cdef class AsgiGateway(Handler):
     cdef object application
     cdef object loop
@@ -14,8 +23,8 @@ cdef class AsgiGateway(Handler):
     cdef str root_path
     cdef bytes raw_root_path
 
-    cdef dict _template(self, Exchange exchange)
     cdef dict _scope(self, Exchange exchange)
+    cdef ScopeTemplate _template(self, Exchange exchange)
 
 
 cdef class AsgiCycle(Awaited):

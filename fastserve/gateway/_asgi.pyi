@@ -7,6 +7,8 @@ from fastserve._exchange import Handler
 from fastserve.gateway._awaitables import Awaited
 from fastserve.types import ASGI3Application, Message
 
+class ScopeTemplate: ...
+
 class AsgiGateway(Handler):
     def __init__(
         self,

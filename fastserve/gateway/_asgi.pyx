@@ -13,7 +13,8 @@ from asyncio import CancelledError
 from urllib.parse import unquote
 
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
-from cpython.dict cimport PyDict_Copy
+from cpython.dict cimport PyDict_CheckExact, PyDict_Copy, PyDict_GetItemWithError
+from cpython.ref cimport PyObject
 from cpython.unicode cimport PyUnicode_DecodeASCII
 from libc.string cimport memchr
 
@@ -23,11 +24,21 @@ from fastserve._exchange cimport (
     RESPONSE_EXPECTED,
     RESPONSE_STARTED,
     RESPONSE_TRAILERS,
+    Endpoint,
     Exchange,
     Handler,
 )
 from fastserve.gateway._awaitables cimport NOT_YET, READY, Awaited
 from fastserve.gateway._task cimport TaskDriver, as_coroutine
+
+cdef extern from *:
+    """
+    /* self.method as attribute access would give it, for a method descriptor: without the search for it. */
+    static PyObject *fastserve_bind(PyObject *descriptor, PyObject *self) {
+        return PyCMethod_New(((PyMethodDescrObject *)descriptor)->d_method, self, NULL, NULL);
+    }
+    """
+    object fastserve_bind(object descriptor, object self)
 
 cdef dict ASGI = {"version": "3.0", "spec_version": "2.5"}
 cdef dict EXTENSIONS = {"http.response.trailers": {}, "http.response.early_hint": {}}
@@ -44,6 +55,20 @@ cdef str RESPONSE_TRAILERS_MESSAGE = "http.response.trailers"
 cdef str EARLY_HINT = "http.response.early_hint"
 
 
+cdef object _get(object message, str key, object default):
+    # message.get(key, default), without looking up a method where the message is the plain dictionary it should be.
+    cdef PyObject* value
+    if not PyDict_CheckExact(message):
+        return message.get(key, default)
+    value = PyDict_GetItemWithError(message, key)
+    return default if value is NULL else <object> value
+
+
+cdef inline bint _is(object kind, str expected) except -1:
+    # Literals are interned: nearly always it is the same object.
+    return kind is expected or kind == expected
+
+
 cdef str _decode_path(bytes raw):
     # Percent-decoded as UTF-8; bytes that are not are replaced, as urllib and so uvicorn do.
     cdef const char* data = PyBytes_AS_STRING(raw)
@@ -52,6 +77,10 @@ cdef str _decode_path(bytes raw):
     if memchr(data, c"%", size) is NULL:
         return text
     return unquote(text)
+
+
+cdef class ScopeTemplate:
+    """What the scopes of a connection have in common."""
 
 
 cdef class AsgiGateway(Handler):
@@ -90,7 +119,8 @@ cdef class AsgiGateway(Handler):
         exchange.responder = cycle
         scope = self._scope(exchange)
         try:
-            coroutine = as_coroutine(self.application(scope, cycle.receive, cycle.send))
+            coroutine = as_coroutine(
+                self.application(scope, fastserve_bind(RECEIVE, cycle), fastserve_bind(SEND, cycle)))
         except BaseException as error:
             if not isinstance(error, Exception):
                 raise
@@ -103,50 +133,59 @@ cdef class AsgiGateway(Handler):
             cycle.task = task
         return 0
 
-    cdef dict _template(self, Exchange exchange):
-        # Every key is there from the start, so that a copy never grows.
-        cdef dict template = {
-            TYPE: "http",
-            "asgi": None,
-            "http_version": None,
-            "server": exchange.endpoint.server,
-            "client": exchange.endpoint.client,
-            "scheme": exchange.endpoint.scheme,
-            "method": None,
-            "root_path": self.root_path,
-            "path": None,
-            "raw_path": None,
-            "query_string": None,
-            "headers": None,
-            "state": None,
-            "extensions": None,
-        }
-        exchange.endpoint.cache = template
-        return template
-
     cdef dict _scope(self, Exchange exchange):
-        cdef dict template = exchange.endpoint.cache
+        cdef ScopeTemplate template = exchange.endpoint.cache
         cdef dict scope
-        cdef str path
-        if template is None:
+        if (
+            template is None
+            or template.method is not exchange.method
+            or template.target != exchange.target
+            or template.minor != exchange.minor
+        ):
             template = self._template(exchange)
-        scope = PyDict_Copy(template)
+        scope = PyDict_Copy(template.scope)
         # Fresh, because applications may write into them.
         scope["asgi"] = PyDict_Copy(ASGI)
         scope["extensions"] = PyDict_Copy(EXTENSIONS) if exchange.minor else {}
         scope["state"] = PyDict_Copy(self.state)
-        scope["http_version"] = "1.1" if exchange.minor else "1.0"
-        scope["method"] = exchange.method
         scope["headers"] = exchange.fields
-        scope["query_string"] = exchange.query
-        path = _decode_path(exchange.raw_path)
-        if self.root_path:
-            scope["path"] = self.root_path + path
-            scope["raw_path"] = self.raw_root_path + exchange.raw_path
-        else:
-            scope["path"] = path
-            scope["raw_path"] = exchange.raw_path
         return scope
+
+    cdef ScopeTemplate _template(self, Exchange exchange):
+        cdef ScopeTemplate template = exchange.endpoint.cache
+        cdef Endpoint endpoint = exchange.endpoint
+        if template is None:
+            template = endpoint.cache = ScopeTemplate.__new__(ScopeTemplate)
+            # Every key is there from the start, so that a copy never grows.
+            template.scope = {
+                TYPE: "http",
+                "asgi": None,
+                "http_version": None,
+                "server": endpoint.server,
+                "client": endpoint.client,
+                "scheme": endpoint.scheme,
+                "method": None,
+                "root_path": self.root_path,
+                "path": None,
+                "raw_path": None,
+                "query_string": None,
+                "headers": None,
+                "state": None,
+                "extensions": None,
+            }
+        template.scope["http_version"] = "1.1" if exchange.minor else "1.0"
+        template.scope["method"] = exchange.method
+        template.scope["query_string"] = exchange.query
+        if self.root_path:
+            template.scope["path"] = self.root_path + _decode_path(exchange.raw_path)
+            template.scope["raw_path"] = self.raw_root_path + exchange.raw_path
+        else:
+            template.scope["path"] = _decode_path(exchange.raw_path)
+            template.scope["raw_path"] = exchange.raw_path
+        template.method = exchange.method
+        template.target = exchange.target
+        template.minor = exchange.minor
+        return template
 
 
 cdef class AsgiCycle(Awaited):
@@ -195,24 +234,24 @@ cdef class AsgiCycle(Awaited):
         if exchange.detached:
             return READY
         if exchange.phase == RESPONSE_EXPECTED:
-            if kind == RESPONSE_START:
+            if _is(kind, RESPONSE_START):
                 self._start(message)
-            elif kind == EARLY_HINT:
+            elif _is(kind, EARLY_HINT):
                 self._hint(message)
             else:
                 raise RuntimeError(f"Expected ASGI message 'http.response.start', but got '{kind}'.")
             return READY
         if exchange.phase <= RESPONSE_BODY:
-            if kind == RESPONSE_BODY_MESSAGE:
-                exchange.body(message.get("body", EMPTY), message.get("more_body", False))
-            elif kind == EARLY_HINT and exchange.phase == RESPONSE_STARTED:
+            if _is(kind, RESPONSE_BODY_MESSAGE):
+                exchange.body(_get(message, "body", EMPTY), _get(message, "more_body", False))
+            elif _is(kind, EARLY_HINT) and exchange.phase == RESPONSE_STARTED:
                 self._hint(message)
             else:
                 raise RuntimeError(f"Expected ASGI message 'http.response.body', but got '{kind}'.")
         elif exchange.phase == RESPONSE_TRAILERS:
-            if kind != RESPONSE_TRAILERS_MESSAGE:
+            if not _is(kind, RESPONSE_TRAILERS_MESSAGE):
                 raise RuntimeError(f"Expected ASGI message 'http.response.trailers', but got '{kind}'.")
-            exchange.trailers(message.get("headers", NO_FIELDS), message.get("more_trailers", False))
+            exchange.trailers(_get(message, "headers", NO_FIELDS), _get(message, "more_trailers", False))
         else:
             raise RuntimeError(f"Unexpected ASGI message '{kind}' sent, after response already completed.")
         self._flush()
@@ -224,16 +263,15 @@ cdef class AsgiCycle(Awaited):
         return self.wait(ROOM)
 
     cdef int _start(self, object message) except -1:
-        try:
-            status = message["status"]
-        except KeyError:
-            raise RuntimeError("ASGI message 'http.response.start' has no 'status'.") from None
+        cdef object status = _get(message, "status", None)
+        if status is None:
+            raise RuntimeError("ASGI message 'http.response.start' has no 'status'.")
         if not isinstance(status, int):
             raise RuntimeError(f"Response status must be an integer, not {type(status).__name__}.")
-        return self.exchange.start(status, message.get("headers", NO_FIELDS), message.get("trailers", False))
+        return self.exchange.start(status, _get(message, "headers", NO_FIELDS), _get(message, "trailers", False))
 
     cdef int _hint(self, object message) except -1:
-        cdef object links = message.get("links", NO_FIELDS)
+        cdef object links = _get(message, "links", NO_FIELDS)
         self.exchange.inform(103, [(b"link", link) for link in links])
         return self._flush()
 
@@ -296,3 +334,7 @@ cdef class AsgiCycle(Awaited):
                 logger.error("ASGI callable returned without completing response.")
             exchange.fail()
         return exchange.finished()
+
+
+cdef object RECEIVE = AsgiCycle.__dict__["receive"]
+cdef object SEND = AsgiCycle.__dict__["send"]

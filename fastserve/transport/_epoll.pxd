@@ -40,9 +40,11 @@ cdef class NativeListener:
     cdef int family
     cdef object server              # this end as scope["server"] shows it; None where it depends on the connection
     cdef readonly bint accepting    # in the epoll set
+    cdef public object divert       # None, or a callable: the descriptor of a new connection -> True if it was taken
     cdef object timer               # runs while accepting pauses for want of descriptors or memory
 
     cdef int accept_some(self) except -1
+    cdef bint _diverted(self, int fd) except -1
     cdef int _exhausted(self, int error) except -1
 
 

@@ -67,6 +67,7 @@ cdef extern from "<sys/socket.h>" nogil:
     ssize_t send(int fd, const void* data, size_t size, int flags)
     ssize_t sendmsg(int fd, const msghdr* message, int flags)
     int shutdown(int fd, int how)
+    int getpeername(int fd, sockaddr* address, socklen_t* size)
     int getsockname(int fd, sockaddr* address, socklen_t* size)
     int getsockopt(int fd, int level, int name, void* value, socklen_t* size)
     int setsockopt(int fd, int level, int name, const void* value, socklen_t size)
@@ -118,6 +119,15 @@ cdef class Hub:
         self.listeners.append(listener)
         listener.resume()
         return listener
+
+    def serve(self, sock: socket.socket, listener: NativeListener) -> None:
+        """Serve a connection that was accepted elsewhere, on the same address as `listener`; takes over `sock`."""
+        cdef sockaddr_in6 peer
+        cdef socklen_t size = sizeof(peer)
+        sock.setblocking(False)
+        memset(&peer, 0, sizeof(peer))
+        getpeername(sock.fileno(), <sockaddr*> &peer, &size)
+        self.adopt(sock.detach(), listener, &peer)
 
     def close(self) -> None:
         """Stop accepting and reset what is open. The connections are told before this returns."""
@@ -199,7 +209,8 @@ cdef class Hub:
         connection = stream.connection = self.worker.new_connection()
         try:
             connection.opened(stream)
-            stream.receive()
+            if stream.fd >= 0:
+                stream.receive()
             if stream.fd >= 0:
                 stream._update()
         except BaseException as error:
@@ -216,7 +227,11 @@ cdef class Hub:
 
 
 cdef class NativeListener:
-    """A listening socket in the hub's epoll set; made by Hub.listen()."""
+    """A listening socket in the hub's epoll set; made by Hub.listen().
+
+    `divert`, if set, is asked for each new connection before it is served here: it is called with the descriptor and
+    returns True when it has passed the connection on, to another worker's Hub.serve().
+    """
 
     def __init__(self, hub: Hub, sock: socket.socket):
         self.hub = hub
@@ -279,7 +294,8 @@ cdef class NativeListener:
             fd = accept4(self.fd, <sockaddr*> &peer, &size, SOCK_NONBLOCK | SOCK_CLOEXEC)
             if fd >= 0:
                 count += 1
-                self.hub.adopt(fd, self, &peer)
+                if self.divert is None or not self._diverted(fd):
+                    self.hub.adopt(fd, self, &peer)
                 if not self.accepting:
                     break
             elif errno in (ECONNABORTED, EINTR, EPROTO, EPERM):
@@ -290,6 +306,17 @@ cdef class NativeListener:
             else:
                 break
         return count
+
+    cdef bint _diverted(self, int fd) except -1:
+        # Whoever takes the connection gets a descriptor of its own (SCM_RIGHTS does that); ours is closed here.
+        try:
+            taken = self.divert(fd)
+        except Exception as error:
+            logging.getLogger("fastserve.error").error("Cannot hand on a connection", exc_info=error)
+            return False
+        if taken:
+            close(fd)
+        return bool(taken)
 
     cdef int _exhausted(self, int error) except -1:
         # Connections stay in the kernel's queue; trying again at once would only spin.

@@ -240,7 +240,7 @@ class TestClientAgainstOddAnswers:
 
 
 class TestHarness:
-    SHORT = ("--rounds", "1", "--seconds", "0.1", "--warmup", "0.05")
+    SHORT = ("--rounds", "1", "--seconds", "0.5", "--warmup", "0.1")
 
     def test_prints_a_table_and_writes_the_figures(self, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
         output = tmp_path / "results" / "load.json"

@@ -93,6 +93,29 @@ def test_nothing_in_the_scope_is_shared_between_requests(run):
     assert seen[0]["state"] == {"shared": 1}
 
 
+def test_scopes_of_one_connection_follow_its_requests(run):
+    seen = []
+
+    async def application(scope, receive, send):
+        seen.append([scope[key] for key in ("method", "path", "raw_path", "query_string", "http_version")])
+        scope["path"] = "changed by a middleware"
+        await respond()(scope, receive, send)
+
+    requests = b"".join(b"%s HTTP/1.1\r\nHost: x\r\n\r\n" % line for line in (
+        b"GET /a?1", b"GET /a?1", b"PUT /a?1", b"GET /a?2", b"GET /%61?2", b"GET /b",
+    ))  # fmt: skip
+    run(application, lambda b: fetch(b, requests + b"GET /b HTTP/1.0\r\n\r\n"))
+    assert seen == [
+        ["GET", "/a", b"/a", b"1", "1.1"],
+        ["GET", "/a", b"/a", b"1", "1.1"],
+        ["PUT", "/a", b"/a", b"1", "1.1"],
+        ["GET", "/a", b"/a", b"2", "1.1"],
+        ["GET", "/a", b"/%61", b"2", "1.1"],
+        ["GET", "/b", b"/b", b"", "1.1"],
+        ["GET", "/b", b"/b", b"", "1.0"],
+    ]
+
+
 # --- receive
 
 

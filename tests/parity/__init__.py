@@ -31,4 +31,7 @@ A wanted difference
 Comparing uvicorn with itself
     PARITY_SUBJECT=uvicorn runs uvicorn on both sides: whatever fails then is a fault of the tests. Wanted
     differences are checked for uvicorn's half only.
+
+Other ways to run
+    PARITY_OPTIONS="--transport loop" adds options to every fastserve that is started.
 """

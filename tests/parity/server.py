@@ -84,6 +84,8 @@ class Server:
         self.arguments = arguments
         self._marks = 0
         command = [sys.executable, "-m", MODULES[name], *arguments]
+        if name == "fastserve":
+            command += os.environ.get("PARITY_OPTIONS", "").split()
         environment = {
             key: value
             for key, value in os.environ.items()

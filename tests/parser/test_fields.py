@@ -27,13 +27,12 @@ def fields_of(*lines: bytes) -> list[tuple[bytes, bytes]]:
 
 
 def value_for(name: str) -> bytes:
-    return {"content-length": b"7", "host": b"a.example", "transfer-encoding": b""}.get(name, b"some value")
+    return {"content-length": b"7", "host": b"a.example"}.get(name, b"some value")
 
 
-@pytest.mark.parametrize(("identifier", "name", "sharing"), NAMES)
+# Transfer-Encoding is never valid in HTTP/1.0.
+@pytest.mark.parametrize(("identifier", "name", "sharing"), [row for row in NAMES if row[1] != "transfer-encoding"])
 def test_well_known_names(identifier: str, name: str, sharing: str) -> None:
-    if name == "transfer-encoding":
-        pytest.skip("never valid in HTTP/1.0")
     assert identifier == "NAME_" + name.upper().replace("-", "_")
     value = value_for(name)
     for spelling in (name, name.upper(), name.title()):

@@ -1,6 +1,7 @@
 """Connections that send garbage, stall, reset, or ask without ever reading: none disturbs another."""
 
 import contextlib
+import os
 import socket
 import struct
 from pathlib import Path
@@ -8,6 +9,9 @@ from pathlib import Path
 REQUEST = b"GET /fine HTTP/1.1\r\nHost: x\r\n\r\n"
 FLOOD = 200_000
 """Pipelined requests that one client sends without reading; their answers would be some 20 MiB."""
+# AddressSanitizer keeps what is freed for a while, to catch who still uses it.
+GROWTH = (20 if "ASAN_OPTIONS" not in os.environ else 500) * 2**20
+"""Bytes by which the server may grow."""
 
 
 def resident(pid: int) -> int:
@@ -71,7 +75,7 @@ def test_hostile_connections_do_not_disturb_others(start):
             if number % 20 == 0:
                 assert ask(bystander).startswith(b"HTTP/1.1 200 OK")
         assert ask(bystander).startswith(b"HTTP/1.1 200 OK")
-        assert resident(server.child.pid) - before < 20 * 2**20
+        assert resident(server.child.pid) - before < GROWTH
         for client in others:
             client.close()
     assert server.stop() == 0
@@ -85,7 +89,7 @@ def test_a_flood_of_pipelined_requests_is_bounded(start):
         before = resident(server.child.pid)
         with flood(server, REQUEST * FLOOD):
             assert ask(bystander).startswith(b"HTTP/1.1 200 OK")
-            assert resident(server.child.pid) - before < 20 * 2**20
+            assert resident(server.child.pid) - before < GROWTH
         assert ask(bystander).startswith(b"HTTP/1.1 200 OK")
     assert server.stop() == 0
     assert not any("Traceback" in line for line in server.stderr)
@@ -99,4 +103,4 @@ def test_a_body_that_nobody_reads_is_bounded(start):
         head = b"POST /hang HTTP/1.1\r\nHost: x\r\nContent-Length: 50000000\r\n\r\n"
         with flood(server, head + bytes(50_000_000)):
             assert ask(bystander).startswith(b"HTTP/1.1 200 OK")
-            assert resident(server.child.pid) - before < 20 * 2**20
+            assert resident(server.child.pid) - before < GROWTH
