@@ -1,6 +1,7 @@
 """A process from its start to its end: what it logs, in which order, and its exit status."""
 
 import signal
+import sys
 
 import pytest
 
@@ -187,7 +188,7 @@ def test_space_in_header_option(both):
 
 
 def test_socket_file_is_removed(both, tmp_path):
-    """A wanted difference: after SIGTERM uvicorn leaves the file of its socket behind."""
+    """A wanted difference: after SIGTERM uvicorn leaves the file of its socket behind (not on 3.13)."""
     left = []
     for name in ("uvicorn", "fastserve"):
         path = tmp_path / name
@@ -197,7 +198,8 @@ def test_socket_file_is_removed(both, tmp_path):
         server.signal(signal.SIGTERM)
         assert server.wait()[0] == -signal.SIGTERM
         left.append(path.exists())
-    assert left == [True, COMPARES_WITH_ITSELF]
+    left_by_uvicorn = sys.version_info < (3, 13)
+    assert left == [left_by_uvicorn, left_by_uvicorn and COMPARES_WITH_ITSELF]
 
 
 def test_factory_that_raises(both):
