@@ -12,7 +12,9 @@ from fastserve.protocol._timers cimport Clock, TimerEntry, TimerWheel
 
 
 cdef class Stream:
-    cdef Connection connection      # who is told; the stream holds it until lost() has been called
+    # Who is told, until lost() has been called. An upgrade puts another in its place in the middle of a call: call it
+    # through a local reference.
+    cdef Connection connection
     cdef readonly bint blocked      # bytes wait for the kernel; Connection.drained() follows when none do any more
 
     # Send bytes, or keep a copy of what the kernel does not take. A broken stream swallows them.

@@ -39,6 +39,7 @@ cdef class Http1Connection(Connection):
     cdef bint running               # inside _run(): the loop there goes on by itself
     cdef bint finishing             # close() or the like has been asked for
     cdef bint resuming              # proceed() is scheduled
+    cdef Connection successor       # has taken the stream over; None again once it has the bytes behind the request
     # Deadlines, in seconds on the worker's clock; FOREVER when off.
     cdef double read_deadline
     cdef double write_deadline
@@ -56,6 +57,7 @@ cdef class Http1Connection(Connection):
     cdef int _detach(self, Http1Exchange exchange) except -1
     cdef int _try_upgrade(self) except -1
     cdef int _hand_over(self) except -1
+    cdef int _pass_on(self, const char* data, Py_ssize_t size) except -1
     cdef int _split_authority(self, Http1Exchange exchange, const char** target, Py_ssize_t* size) except -1
     cdef int _after_run(self) except -1
     cdef int _overdue(self, int status, str reason) except -1

@@ -110,6 +110,8 @@ cdef class Http1Connection(Connection):
     cdef int _run(self, const char* data, Py_ssize_t size) except -1:
         cdef Py_ssize_t used = self._consume(data, size)
         cdef Buffer rest
+        if self.successor is not None:
+            return self._pass_on(data + used, size - used)
         if used < size and self.reading < READ_DISCARD:
             rest = new_buffer(size - used)
             rest.append(data + used, size - used)
@@ -119,6 +121,8 @@ cdef class Http1Connection(Connection):
     cdef int _run_input(self) except -1:
         cdef Buffer data = self.input
         cdef Py_ssize_t used = self._consume(data.data, data.size)
+        if self.successor is not None:
+            return self._pass_on(data.data + used, data.size - used)
         if self.reading < READ_DISCARD:
             data.consume(used)
             if data.size == 0:
@@ -300,11 +304,13 @@ cdef class Http1Connection(Connection):
                 if successor is None:
                     continue
                 stream = self.stream
+                # Before we leave: the worker must not take itself for idle in between.
+                self.worker.opened(successor)
                 self._hand_over()
                 successor.worker = self.worker
+                self.successor = successor
                 stream.connection = successor
-                successor.opened(stream)
-                return 0
+                return successor.opened(stream)
         return self.worker.note(self, "Unsupported upgrade request.")
 
     cdef int _hand_over(self) except -1:
@@ -315,6 +321,15 @@ cdef class Http1Connection(Connection):
         self.stream = None
         self.worker.wheel.cancel(self)
         return self.worker.closed(self)
+
+    cdef int _pass_on(self, const char* data, Py_ssize_t size) except -1:
+        # What the client sent behind its request is the new protocol's already.
+        cdef Connection successor = self.successor
+        self.successor = None
+        self.input = None
+        if size and successor.stream is not None:
+            return successor.received(data, size)
+        return 0
 
     cdef Py_ssize_t _read_body(self, const char* data, Py_ssize_t size) except -2:
         self.read_deadline = self.worker.now + self.worker.timeout_body

@@ -391,6 +391,7 @@ cdef class NativeStream(Stream):
         return 0
 
     cdef int _send_queue(self) except -1:
+        cdef Connection connection = self.connection
         cdef iovec[SEND_PIECES] parts
         cdef msghdr message
         cdef Py_ssize_t taken
@@ -431,7 +432,7 @@ cdef class NativeStream(Stream):
         if self.closing:
             return self._close(False)
         self._update()
-        return self.connection.drained()
+        return connection.drained()
 
     # --- called by the protocol
 

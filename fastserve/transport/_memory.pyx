@@ -43,13 +43,15 @@ cdef class MemoryStream(Stream):
     def feed(self, data: bytes) -> None:
         """Receive `data` in one read."""
         cdef bytes piece = data
-        if self.connection is not None:
-            self.connection.received(PyBytes_AS_STRING(piece), PyBytes_GET_SIZE(piece))
+        cdef Connection connection = self.connection
+        if connection is not None:
+            connection.received(PyBytes_AS_STRING(piece), PyBytes_GET_SIZE(piece))
 
     def end(self) -> None:
         """Receive the end of the peer's half."""
-        if self.connection is not None:
-            self.connection.ended()
+        cdef Connection connection = self.connection
+        if connection is not None:
+            connection.ended()
 
     def lose(self, reason: BaseException | None = None) -> None:
         """Lose the connection, as after a reset or after close() has done its work."""
@@ -67,12 +69,13 @@ cdef class MemoryStream(Stream):
 
     def drain(self) -> None:
         """Let the imagined kernel take everything that waits; the connection is told."""
+        cdef Connection connection = self.connection
         self._sent += self._waiting
         self._waiting.clear()
         if self.blocked:
             self.blocked = False
-            if self.connection is not None:
-                self.connection.drained()
+            if connection is not None:
+                connection.drained()
 
     @property
     def waiting(self) -> int:

@@ -4,6 +4,8 @@ import re
 
 import pytest
 
+from tests.protocol._upgrade_probe import EchoUpgrade
+
 GET = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"
 OK = b"HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nhello"
 
@@ -780,3 +782,49 @@ def test_connect_is_refused(bench):
     stream.feed(b"CONNECT a.example:443 HTTP/1.1\r\nHost: a.example:443\r\n\r\n")
     assert parse(stream.take())[0][0] == 400
     assert not b.calls
+
+
+UPGRADE = b"%s / HTTP/1.1\r\nHost: x\r\nConnection: upgrade\r\nUpgrade: other, Echo\r\n\r\n"
+SWITCHED = b"HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\nupgrade: echo\r\n\r\n"
+
+
+@pytest.mark.parametrize("cut", [None, 10, len(UPGRADE) - 3])
+def test_upgrade_takes_the_connection_over_and_loses_nothing(bench, answer, cut):
+    b = bench(answer())
+    b.worker.add_upgrade(b"echo", EchoUpgrade())
+    stream = b.connect()
+    whole = UPGRADE % b"GET" + b"sent at once"
+    for piece in [whole] if cut is None else [whole[:cut], whole[cut:]]:
+        stream.feed(piece)
+    assert stream.take() == SWITCHED + b"sent at once"
+    stream.feed(GET)
+    assert stream.take() == GET, "no HTTP any more"
+    assert not b.calls
+    b.pass_time(100)
+    assert not stream.closed, "deadlines are the new protocol's"
+    assert b.worker.connections == 1
+    stream.end()
+    assert stream.closed
+
+
+def test_upgrade_behind_a_pipelined_request_waits_for_its_response(bench):
+    b = bench()
+    b.worker.add_upgrade(b"echo", EchoUpgrade())
+    stream = b.connect()
+    stream.feed(GET + UPGRADE % b"GET" + b"more")
+    assert stream.take() == b""
+    b.calls[0].start(200, [(b"content-length", b"5")])
+    b.calls[0].body(b"hello")
+    b.loop.run()
+    assert stream.take() == OK + SWITCHED + b"more"
+
+
+def test_upgrade_that_is_declined_is_served_as_http(bench, answer):
+    b = bench(answer())
+    upgrade = EchoUpgrade()
+    b.worker.add_upgrade(b"echo", upgrade)
+    stream = b.connect()
+    stream.feed(UPGRADE % b"HEAD")
+    assert stream.take().startswith(b"HTTP/1.1 200 OK")
+    assert upgrade.asked == 1
+    assert len(b.calls) == 1
