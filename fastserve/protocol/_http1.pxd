@@ -24,6 +24,7 @@ cdef class Http1Connection(Connection):
     # Reading.
     cdef ReadState reading
     cdef Buffer input               # bytes from the first one that could not be used yet; None when there are none
+    cdef Buffer late                # bytes that arrived inside _consume(), by way of a nested event loop; or None
     cdef HeadMemory partial         # where the parser stands in the incomplete head at input's start, or None
     cdef int64_t body_left          # READ_LENGTH: body bytes that have not arrived
     cdef int64_t body_size          # body bytes that have

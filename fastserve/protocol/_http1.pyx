@@ -62,6 +62,7 @@ cdef enum:
     TRAILER_FIELDS = 100
 
 cdef double LINGER = 2.0        # seconds between two reads while lingering
+cdef double LINGER_LONGEST = 30.0   # seconds in all
 # Seconds without output after which a client that has ended its half in the middle of a response counts as gone. One
 # that only half-closed and one that closed look the same until we write; writing finds out the second at once.
 cdef double ABANDONED = 1.0
@@ -98,10 +99,15 @@ cdef class Http1Connection(Connection):
                 self.read_deadline = self.worker.now + LINGER
                 self._arm()
             return 0
+        if self.running:
+            # An application runs the event loop inside its step: what _consume() is reading must stay where it is.
+            if self.late is None:
+                self.late = new_buffer(size)
+            return self.late.append(data, size)
         if self.input is None:
             return self._run(data, size)
         self.input.append(data, size)
-        if self.reading != READ_NOTHING and not self.running:
+        if self.reading != READ_NOTHING:
             return self._run_input()
         if self.input.size > INPUT_HIGH_WATER:
             self._pause()
@@ -133,6 +139,13 @@ cdef class Http1Connection(Connection):
         if self.stream is None:
             return 0
         self.release_output()
+        if self.late is not None:
+            if self.input is None:
+                self.input = self.late
+            else:
+                self.input.append(self.late.data, self.late.size)
+            self.late = None
+            self.worker.call_soon(self)
         if self.input is None or self.partial is not None:
             if self.reading == READ_HEAD:
                 if self.peer_ended:
@@ -325,10 +338,13 @@ cdef class Http1Connection(Connection):
     cdef int _pass_on(self, const char* data, Py_ssize_t size) except -1:
         # What the client sent behind its request is the new protocol's already.
         cdef Connection successor = self.successor
+        cdef Buffer late = self.late
         self.successor = None
-        self.input = None
         if size and successor.stream is not None:
-            return successor.received(data, size)
+            successor.received(data, size)
+        if late is not None and successor.stream is not None:
+            successor.received(late.data, late.size)
+        self.input = self.late = None
         return 0
 
     cdef Py_ssize_t _read_body(self, const char* data, Py_ssize_t size) except -2:
@@ -530,6 +546,7 @@ cdef class Http1Connection(Connection):
             self.reading = READ_DISCARD
             self.dropped = 0
             self.read_deadline = self.worker.now + LINGER
+            self.request_deadline = self.worker.now + LINGER_LONGEST
             self.stream.shutdown()
             self._resume()
         else:
@@ -659,7 +676,11 @@ cdef class Http1Connection(Connection):
         self.worker.now = now
         if self.request_deadline <= now:
             self.request_deadline = FOREVER
-            self._overdue(504, "request took longer than its time limit")
+            if self.reading == READ_DISCARD:
+                self.reading = READ_CLOSED
+                self.stream.close()
+            else:
+                self._overdue(504, "request took longer than its time limit")
         elif self.write_deadline <= now:
             pending = self.stream.pending()
             if pending < self.stalled:

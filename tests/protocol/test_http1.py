@@ -3,7 +3,6 @@
 import re
 
 import pytest
-
 from tests.protocol._upgrade_probe import EchoUpgrade
 
 GET = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"
@@ -828,3 +827,39 @@ def test_upgrade_that_is_declined_is_served_as_http(bench, answer):
     assert stream.take().startswith(b"HTTP/1.1 200 OK")
     assert upgrade.asked == 1
     assert len(b.calls) == 1
+
+
+def test_lingering_is_bounded_against_a_client_that_trickles(bench):
+    b = bench()
+    stream = b.connect()
+    stream.feed(b"garbage\r\n\r\n")
+    for _ in range(40):
+        assert not stream.closed
+        stream.feed(b"x")
+        b.pass_time(0.5)
+    for _ in range(40):
+        stream.feed(b"x")
+        b.pass_time(0.5)
+    assert stream.closed
+
+
+def test_bytes_that_arrive_inside_the_handler_wait_their_turn(bench):
+    """As under an application that runs the event loop inside its own step."""
+    order = []
+
+    def handle(exchange):
+        path = exchange.request.raw_path
+        order.append(path)
+        if path == b"/1":
+            stream.feed(b"GET /3 HTTP/1.1\r\nHost: x\r\n\r\nGET /4 HT" + b"TP/1.1\r\nHost: x\r\nX: " + b"x" * 5000)
+        exchange.start(200, [(b"content-length", b"2")])
+        exchange.body(path)
+
+    b = bench(handle)
+    stream = b.connect()
+    stream.feed(b"GET /1 HTTP/1.1\r\nHost: x\r\n\r\nGET /2 HTTP/1.1\r\nHost: x\r\n\r\n")
+    b.loop.run()
+    stream.feed(b"\r\n\r\n")
+    assert order == [b"/1", b"/2", b"/3", b"/4"]
+    assert [body for _, _, body in parse(stream.take())] == order
+    b.function = None
