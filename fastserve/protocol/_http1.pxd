@@ -88,7 +88,7 @@ cdef class Http1Exchange(Exchange):
     cdef bint silent                # not a request: no access log line
     cdef int64_t sent               # body bytes
 
-    cdef int _commit(self, Py_ssize_t first, bint more) except -1
+    cdef int _commit(self, bint more) except -1
     cdef int _complete(self) except -1
     cdef int _drop_head(self) noexcept
     cdef int _interim(self, bytes message) except -1

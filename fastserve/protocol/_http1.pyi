@@ -1,8 +1,5 @@
 from fastserve._exchange import Exchange
 from fastserve.protocol._connection import Connection
 
-class Http1Connection(Connection):
-    @property
-    def busy(self) -> bool: ...
-
+class Http1Connection(Connection): ...
 class Http1Exchange(Exchange): ...

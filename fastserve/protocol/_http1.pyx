@@ -725,13 +725,6 @@ cdef class Http1Connection(Connection):
             responder.cancel()
         return 0
 
-    # --- what a user of the objects may ask for
-
-    @property
-    def busy(self) -> bool:
-        """Whether a request is being read or answered."""
-        return self.exchange is not None
-
 
 cdef class Http1Exchange(Exchange):
     """An exchange on an HTTP/1.1 connection."""
@@ -797,7 +790,7 @@ cdef class Http1Exchange(Exchange):
         self.held = None
         return 0
 
-    cdef int _commit(self, Py_ssize_t first, bint more) except -1:
+    cdef int _commit(self, bint more) except -1:
         # The first body message is here: decide the framing and end the head.
         cdef Http1Connection connection = self.connection
         cdef WorkerState worker = connection.worker
@@ -861,7 +854,7 @@ cdef class Http1Exchange(Exchange):
         connection._claim_output()
         output = connection.worker.output
         if not self.committed:
-            self._commit(size, more)
+            self._commit(more)
         self.sent += size
         if size and not self.bodiless:
             if self.chunked:
@@ -966,10 +959,9 @@ cdef class Http1Exchange(Exchange):
 cdef int _append_chunk_size(Buffer output, Py_ssize_t size) except -1:
     # chunk-size CRLF (RFC 9112 section 7.1), without leading zeros.
     cdef char[18] text
-    cdef int position = 18
+    cdef int position = 16
     text[17] = c"\n"
     text[16] = c"\r"
-    position = 16
     while size:
         position -= 1
         text[position] = b"0123456789abcdef"[size & 15]

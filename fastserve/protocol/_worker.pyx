@@ -38,7 +38,6 @@ cdef class Worker(WorkerState):
 
     cdef object _logger
     cdef object _ticker
-    cdef bint _ticks
     cdef double _shown_since
     cdef long _shown
     cdef long _hidden
@@ -69,10 +68,9 @@ cdef class Worker(WorkerState):
         self.loop = loop
         self.handler = handler
         self.access_log = access_log
-        self._ticks = clock is None
         self.clock = clock if clock is not None else Clock()
         self.now = self.clock.now()
-        self.wheel = TimerWheel(self.now, self._start_ticking if self._ticks else None)
+        self.wheel = TimerWheel(self.now, self._start_ticking if clock is None else None)
         self.open_connections = set()
         self.running_exchanges = ExchangeList()
         limits.request_line = limit_request_line
