@@ -1,5 +1,7 @@
 # ASGI 3.0 (HTTP specification 2.5): exchanges to scope, receive and send.
 
+from cpython.object cimport PyObject
+
 from fastserve._exchange cimport Exchange, Handler
 from fastserve.gateway._awaitables cimport Awaited
 from fastserve.gateway._task cimport TaskDriver
@@ -27,6 +29,16 @@ cdef class AsgiGateway(Handler):
     cdef ScopeTemplate _template(self, Exchange exchange)
 
 
+cdef struct MessageParts:
+    # What a message has under the keys of http.response.start and http.response.body; borrowed, NULL where it has not.
+    PyObject* kind
+    PyObject* status
+    PyObject* headers
+    PyObject* trailers
+    PyObject* body
+    PyObject* more_body
+
+
 cdef class AsgiCycle(Awaited):
     # One call of the application: its receive, its send, and what becomes of it.
     cdef AsgiGateway gateway
@@ -38,7 +50,7 @@ cdef class AsgiCycle(Awaited):
     cdef bint listens               # the application has asked for messages that can only be a disconnect
 
     cdef dict _message(self)
-    cdef int _start(self, object message) except -1
-    cdef int _hint(self, object message) except -1
+    cdef int _start(self, MessageParts* parts) except -1
+    cdef int _hint(self, dict message) except -1
     cdef int _flush(self) except -1
     cdef int _ended(self, object result, object exception) except -1

@@ -13,7 +13,7 @@ from asyncio import CancelledError
 from urllib.parse import unquote
 
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
-from cpython.dict cimport PyDict_CheckExact, PyDict_Copy, PyDict_GetItemWithError
+from cpython.dict cimport PyDict_CheckExact, PyDict_Copy, PyDict_GetItemWithError, PyDict_Next
 from cpython.ref cimport PyObject
 from cpython.unicode cimport PyUnicode_DecodeASCII
 from libc.string cimport memchr
@@ -37,8 +37,22 @@ cdef extern from *:
     static PyObject *fastserve_bind(PyObject *descriptor, PyObject *self) {
         return PyCMethod_New(((PyMethodDescrObject *)descriptor)->d_method, self, NULL, NULL);
     }
+
+    /* Whether `given` is the text `expected`, an ASCII string; runs no Python code. Message types have dots: Python does
+       not intern them, so it is nearly never the same object. */
+    static inline int fastserve_equal(PyObject *given, PyObject *expected) {
+        if (given == expected)
+            return 1;
+        if (!PyUnicode_Check(given))
+            return 0;
+        if (!PyUnicode_IS_COMPACT_ASCII(given))
+            return PyUnicode_Compare(given, expected) == 0;
+        return PyUnicode_GET_LENGTH(given) == PyUnicode_GET_LENGTH(expected) &&
+            memcmp(PyUnicode_1BYTE_DATA(given), PyUnicode_1BYTE_DATA(expected), PyUnicode_GET_LENGTH(given)) == 0;
+    }
     """
     object fastserve_bind(object descriptor, object self)
+    bint fastserve_equal(object given, object expected) noexcept
 
 cdef dict ASGI = {"version": "3.0", "spec_version": "2.5"}
 cdef dict EXTENSIONS = {"http.response.trailers": {}, "http.response.early_hint": {}}
@@ -49,24 +63,65 @@ cdef enum AwaitedKind:
 cdef bytes EMPTY = b""
 cdef tuple NO_FIELDS = ()
 cdef str TYPE = "type"
+cdef str STATUS = "status"
+cdef str HEADERS = "headers"
+cdef str TRAILERS = "trailers"
+cdef str BODY = "body"
+cdef str MORE_BODY = "more_body"
 cdef str RESPONSE_START = "http.response.start"
 cdef str RESPONSE_BODY_MESSAGE = "http.response.body"
 cdef str RESPONSE_TRAILERS_MESSAGE = "http.response.trailers"
 cdef str EARLY_HINT = "http.response.early_hint"
 
 
-cdef object _get(object message, str key, object default):
-    # message.get(key, default), without looking up a method where the message is the plain dictionary it should be.
+cdef dict _plain(object message):
+    # The message as a dictionary, if it is some other mapping.
+    cdef dict plain
+    if PyDict_CheckExact(message):
+        return <dict> message
+    plain = {TYPE: message[TYPE]}
+    for key in (STATUS, HEADERS, TRAILERS, BODY, MORE_BODY, "links", "more_trailers"):
+        value = message.get(key, NOT_YET)
+        if value is not NOT_YET:
+            plain[key] = value
+    return plain
+
+
+cdef object _read(dict message, MessageParts* parts):
+    # Fills `parts`, answers the message's type. Literal keys are interned: going through the few there are finds each by its address, in the place of a lookup for
+    # each one that there may be.
+    cdef Py_ssize_t position = 0
+    cdef PyObject* key
     cdef PyObject* value
-    if not PyDict_CheckExact(message):
-        return message.get(key, default)
-    value = PyDict_GetItemWithError(message, key)
+    parts.kind = parts.status = parts.headers = parts.trailers = parts.body = parts.more_body = NULL
+    while PyDict_Next(message, &position, &key, &value):
+        if key is <PyObject*> TYPE:
+            parts.kind = value
+        elif key is <PyObject*> BODY:
+            parts.body = value
+        elif key is <PyObject*> STATUS:
+            parts.status = value
+        elif key is <PyObject*> HEADERS:
+            parts.headers = value
+        elif key is <PyObject*> MORE_BODY:
+            parts.more_body = value
+        elif key is <PyObject*> TRAILERS:
+            parts.trailers = value
+        else:
+            parts.kind = PyDict_GetItemWithError(message, TYPE)
+            parts.status = PyDict_GetItemWithError(message, STATUS)
+            parts.headers = PyDict_GetItemWithError(message, HEADERS)
+            parts.trailers = PyDict_GetItemWithError(message, TRAILERS)
+            parts.body = PyDict_GetItemWithError(message, BODY)
+            parts.more_body = PyDict_GetItemWithError(message, MORE_BODY)
+            break
+    if parts.kind is NULL:
+        raise KeyError(TYPE)
+    return <object> parts.kind
+
+
+cdef inline object _or(PyObject* value, object default):
     return default if value is NULL else <object> value
-
-
-cdef inline bint _is(object kind, str expected) except -1:
-    # Literals are interned: nearly always it is the same object.
-    return kind is expected or kind == expected
 
 
 cdef str _decode_path(bytes raw):
@@ -230,28 +285,30 @@ cdef class AsgiCycle(Awaited):
     def send(self, message):
         """Take a response message; return an awaitable that is finished at once unless the client is slow."""
         cdef Exchange exchange = self.exchange
-        cdef object kind = message[TYPE]
+        cdef MessageParts parts
+        cdef dict plain = _plain(message)
+        cdef object kind = _read(plain, &parts)
         if exchange.detached:
             return READY
         if exchange.phase == RESPONSE_EXPECTED:
-            if _is(kind, RESPONSE_START):
-                self._start(message)
-            elif _is(kind, EARLY_HINT):
-                self._hint(message)
+            if fastserve_equal(kind, RESPONSE_START):
+                self._start(&parts)
+            elif fastserve_equal(kind, EARLY_HINT):
+                self._hint(plain)
             else:
                 raise RuntimeError(f"Expected ASGI message 'http.response.start', but got '{kind}'.")
             return READY
         if exchange.phase <= RESPONSE_BODY:
-            if _is(kind, RESPONSE_BODY_MESSAGE):
-                exchange.body(_get(message, "body", EMPTY), _get(message, "more_body", False))
-            elif _is(kind, EARLY_HINT) and exchange.phase == RESPONSE_STARTED:
-                self._hint(message)
+            if fastserve_equal(kind, RESPONSE_BODY_MESSAGE):
+                exchange.body(_or(parts.body, EMPTY), parts.more_body is not NULL and <object> parts.more_body)
+            elif fastserve_equal(kind, EARLY_HINT) and exchange.phase == RESPONSE_STARTED:
+                self._hint(plain)
             else:
                 raise RuntimeError(f"Expected ASGI message 'http.response.body', but got '{kind}'.")
         elif exchange.phase == RESPONSE_TRAILERS:
-            if not _is(kind, RESPONSE_TRAILERS_MESSAGE):
+            if not fastserve_equal(kind, RESPONSE_TRAILERS_MESSAGE):
                 raise RuntimeError(f"Expected ASGI message 'http.response.trailers', but got '{kind}'.")
-            exchange.trailers(_get(message, "headers", NO_FIELDS), _get(message, "more_trailers", False))
+            exchange.trailers(_or(parts.headers, NO_FIELDS), plain.get("more_trailers", False))
         else:
             raise RuntimeError(f"Unexpected ASGI message '{kind}' sent, after response already completed.")
         self._flush()
@@ -262,17 +319,17 @@ cdef class AsgiCycle(Awaited):
             return READY
         return self.wait(ROOM)
 
-    cdef int _start(self, object message) except -1:
-        cdef object status = _get(message, "status", None)
+    cdef int _start(self, MessageParts* parts) except -1:
+        cdef object status = _or(parts.status, None)
         if status is None:
             raise RuntimeError("ASGI message 'http.response.start' has no 'status'.")
         if not isinstance(status, int):
             raise RuntimeError(f"Response status must be an integer, not {type(status).__name__}.")
-        return self.exchange.start(status, _get(message, "headers", NO_FIELDS), _get(message, "trailers", False))
+        return self.exchange.start(
+            status, _or(parts.headers, NO_FIELDS), parts.trailers is not NULL and <object> parts.trailers)
 
-    cdef int _hint(self, object message) except -1:
-        cdef object links = _get(message, "links", NO_FIELDS)
-        self.exchange.inform(103, [(b"link", link) for link in links])
+    cdef int _hint(self, dict message) except -1:
+        self.exchange.inform(103, [(b"link", link) for link in message.get("links", NO_FIELDS)])
         return self._flush()
 
     cdef int _flush(self) except -1:
