@@ -30,6 +30,7 @@ cdef class TaskDriver:
     cdef readonly str mode          # "auto", "native" or "asyncio", as asked for
     cdef readonly bint native       # what that means now; see choose()
     cdef object base_context        # each task runs in a copy of it; None: in an empty context
+    cdef dict current_tasks         # asyncio's own, loop -> task, or None where it does not show it
     cdef object enter_task          # asyncio's own five, which it documents for tasks of third parties
     cdef object leave_task
     cdef object current_task
