@@ -24,9 +24,14 @@ cdef class AsgiGateway(Handler):
     cdef dict state                 # of the lifespan; every request gets a shallow copy
     cdef str root_path
     cdef bytes raw_root_path
+    # For the next request: the cycle of one that nobody looks at any more, and its receive and send. Or None.
+    cdef AsgiCycle spare
+    cdef object spare_receive
+    cdef object spare_send
 
     cdef dict _scope(self, Exchange exchange)
     cdef ScopeTemplate _template(self, Exchange exchange)
+    cdef int _keep(self, AsgiCycle cycle, object receive, object send) except -1
 
 
 cdef struct MessageParts:

@@ -28,6 +28,7 @@ from fastserve._exchange cimport (
     Exchange,
     Handler,
 )
+from fastserve._live cimport COUNTING
 from fastserve.gateway._awaitables cimport NOT_YET, READY, Awaited
 from fastserve.gateway._task cimport TaskDriver, as_coroutine
 
@@ -36,6 +37,13 @@ cdef extern from *:
     /* self.method as attribute access would give it, for a method descriptor: without the search for it. */
     static PyObject *fastserve_bind(PyObject *descriptor, PyObject *self) {
         return PyCMethod_New(((PyMethodDescrObject *)descriptor)->d_method, self, NULL, NULL);
+    }
+
+    /* Whether only one variable refers to each, and nothing weakly; the cycle is in its two methods besides. */
+    static inline int fastserve_forgotten(PyObject *cycle, PyObject *receive, PyObject *send) {
+        return Py_REFCNT(receive) == 1 && Py_REFCNT(send) == 1 && Py_REFCNT(cycle) == 3 &&
+            ((PyCFunctionObject *)receive)->m_weakreflist == NULL &&
+            ((PyCFunctionObject *)send)->m_weakreflist == NULL;
     }
 
     /* Whether `given` is the text `expected`, an ASCII string; runs no Python code. Message types have dots: Python does
@@ -52,6 +60,7 @@ cdef extern from *:
     }
     """
     object fastserve_bind(object descriptor, object self)
+    bint fastserve_forgotten(object cycle, object receive, object send) noexcept
     bint fastserve_equal(object given, object expected) noexcept
 
 cdef dict ASGI = {"version": "3.0", "spec_version": "2.5"}
@@ -166,16 +175,24 @@ cdef class AsgiGateway(Handler):
         self.logger = logger if logger is not None else logging.getLogger("fastserve.error")
 
     cdef int handle(self, Exchange exchange) except -1:
-        cdef AsgiCycle cycle = AsgiCycle.__new__(AsgiCycle)
+        cdef AsgiCycle cycle = self.spare
+        cdef object receive, send
         cdef dict scope
+        if cycle is None:
+            cycle = AsgiCycle.__new__(AsgiCycle)
+            receive = fastserve_bind(RECEIVE, cycle)
+            send = fastserve_bind(SEND, cycle)
+        else:
+            receive = self.spare_receive
+            send = self.spare_send
+            self.spare = self.spare_receive = self.spare_send = None
         cycle.gateway = self
         cycle.driver = self.tasks
         cycle.exchange = exchange
         exchange.responder = cycle
         scope = self._scope(exchange)
         try:
-            coroutine = as_coroutine(
-                self.application(scope, fastserve_bind(RECEIVE, cycle), fastserve_bind(SEND, cycle)))
+            coroutine = as_coroutine(self.application(scope, receive, send))
         except BaseException as error:
             if not isinstance(error, Exception):
                 raise
@@ -186,6 +203,23 @@ cdef class AsgiGateway(Handler):
         cycle.first_step = False
         if not exchange.application_done:
             cycle.task = task
+            return 0
+        self.tasks.keep(task)
+        return self._keep(cycle, receive, send)
+
+    cdef int _keep(self, AsgiCycle cycle, object receive, object send) except -1:
+        # The request is over. Its cycle serves again if the application has let go of it; not in debug builds, which
+        # count how many live.
+        if COUNTING or not fastserve_forgotten(cycle, receive, send):
+            return 0
+        cycle.gateway = None
+        cycle.driver = None
+        cycle.exchange = None
+        cycle.waiters = None
+        cycle.body_ended = cycle.cancelled = cycle.listens = False
+        self.spare = cycle
+        self.spare_receive = receive
+        self.spare_send = send
         return 0
 
     cdef dict _scope(self, Exchange exchange):

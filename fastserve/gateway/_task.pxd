@@ -36,6 +36,7 @@ cdef class TaskDriver:
     cdef object current_task
     cdef object register_task
     cdef object unregister_task
+    cdef RequestTask spare          # a task that nobody knows, as new but for what it says of itself; or None
     cdef object call_soon           # loop.call_soon
     cdef object create_future       # loop.create_future
 
@@ -45,6 +46,10 @@ cdef class TaskDriver:
 
     # Run `coroutine` (see as_coroutine) to its end, telling `owner`. Answers the task: a RequestTask, or asyncio's own.
     cdef object start(self, object coroutine, TaskOwner owner)
+
+    # Take back a task that start() has answered, to use it again if it has ended and the caller's variable is all that
+    # refers to it.
+    cdef int keep(self, object task) except -1
 
     cdef bint enter(self, RequestTask task) except -1
     cdef int leave(self, RequestTask task) except -1

@@ -42,6 +42,11 @@ cdef extern from *:
     #endif
     }
 
+    /* Whether the caller's is the only reference, weak ones included. */
+    static inline int fastserve_unknown(PyObject *task) {
+        return Py_REFCNT(task) == 1 && *(PyObject **)((char *)task + Py_TYPE(task)->tp_weaklistoffset) == NULL;
+    }
+
     /* A step answers what was yielded (*outcome 1), what was returned (0), or the exception that was raised (-1). It is
        in C because a traceback should begin with the coroutine's frame, and Cython would put its own before it. */
     static PyObject *fastserve_send(PyObject *coroutine, int *outcome) {
@@ -76,6 +81,7 @@ cdef extern from *:
         Py_RETURN_NONE;
     }
     """
+    bint fastserve_unknown(object task) noexcept
     object fastserve_send(object coroutine, int* outcome)
     object fastserve_throw(object coroutine, object name, object error, int* outcome)
     object fastserve_failure(object future, object name)
@@ -175,6 +181,20 @@ cdef class TaskDriver:
         plain.add_done_callback(_OutcomeReport.__new__(_OutcomeReport, owner), context=context)
         return plain
 
+    cdef int keep(self, object task) except -1:
+        cdef RequestTask ended
+        if type(task) is not RequestTask or not fastserve_unknown(task):
+            return 0
+        ended = <RequestTask> task
+        if ended.state == TASK_PENDING or ended.details is not None:
+            return 0
+        ended.driver = None
+        ended.coroutine = ended.context = ended.value = ended.error = None
+        ended.cancel_requests = 0
+        ended.must_cancel = ended.blocking = False
+        self.spare = ended
+        return 0
+
     cdef bint enter(self, RequestTask task) except -1:
         """Make `task` the current one, unless there is one."""
         cdef dict current = self.current_tasks
@@ -267,7 +287,11 @@ cdef class TaskDetails:
 
 
 cdef RequestTask new_task(TaskDriver driver, object coroutine, TaskOwner owner):
-    cdef RequestTask task = RequestTask.__new__(RequestTask)
+    cdef RequestTask task = driver.spare
+    if task is None:
+        task = RequestTask.__new__(RequestTask)
+    else:
+        driver.spare = None
     task.driver = driver
     task.owner = owner
     task.coroutine = coroutine

@@ -3,6 +3,7 @@
 import asyncio
 import contextvars
 import logging
+import weakref
 
 import pytest
 
@@ -114,6 +115,78 @@ def test_scopes_of_one_connection_follow_its_requests(run):
         ["GET", "/b", b"/b", b"", "1.1"],
         ["GET", "/b", b"/b", b"", "1.0"],
     ]
+
+
+# --- what one request keeps from the next
+
+
+@pytest.mark.parametrize("hold", [lambda thing: thing, weakref.ref], ids=["strongly", "weakly"])
+@pytest.mark.parametrize("names", [{"receive"}, {"send"}, {"task"}, {"receive", "send", "task"}], ids="-".join)
+def test_what_an_application_holds_on_to_stays_with_its_request(run, hold, names):
+    held, seen = [], []
+
+    async def application(scope, receive, send):
+        things = {"receive": receive, "send": send, "task": asyncio.current_task()}
+        for name, thing in things.items():
+            earlier = [mine[name] for mine in held if name in mine]
+            seen.append(any(it is thing or (isinstance(it, weakref.ref) and it() is thing) for it in earlier))
+        held.append({name: hold(things[name]) for name in names})
+        things = None
+        await respond()(scope, receive, send)
+
+    wire = run(application, lambda b: fetch(b, GET * 4))
+    assert wire.count(b"hello") == 4
+    assert not any(seen)
+
+
+def test_send_and_receive_of_an_ended_request_do_not_reach_the_next(run):
+    held, errors, messages = [], [], []
+
+    async def application(scope, receive, send):
+        for earlier_receive, earlier_send in held:
+            messages.append(await earlier_receive())
+            try:
+                await earlier_send({"type": "http.response.start", "status": 500, "headers": []})
+            except RuntimeError as error:
+                errors.append(str(error))
+        held.append((receive, send))
+        await respond()(scope, receive, send)
+
+    wire = run(application, lambda b: fetch(b, GET * 3))
+    assert wire.count(b"200 OK") == 3
+    assert b"500" not in wire
+    assert errors == ["Unexpected ASGI message 'http.response.start' sent, after response already completed."] * 3
+    assert messages == [{"type": "http.disconnect"}] * 3
+
+
+def test_every_request_begins_anew(run):
+    # Each of the others leaves something behind that the next one must not find.
+    seen = []
+
+    async def application(scope, receive, send):
+        task = asyncio.current_task()
+        seen.append((task.get_name() == "mine", task.cancelling(), task.done(), (await receive())["type"]))
+        if scope["path"] == "/cancelled":
+            task.cancel()
+        elif scope["path"] == "/named":
+            task.set_name("mine")
+        elif scope["path"] == "/called-back":
+            task.add_done_callback(lambda ended: None)
+        elif scope["path"] == "/listening":
+            await respond()(scope, receive, send)
+            await receive()
+            return
+        elif scope["path"] == "/failing":
+            raise ValueError
+        await respond()(scope, receive, send)
+
+    async def scenario(bench):
+        for path in (b"/", b"/cancelled", b"/named", b"/called-back", b"/listening", b"/failing", b"/"):
+            await fetch(bench, GET.replace(b"/", path, 1))
+        return await fetch(bench)
+
+    assert run(application, scenario).endswith(b"hello")
+    assert seen == [(False, 0, False, "http.request")] * 8
 
 
 # --- receive
