@@ -39,6 +39,11 @@ cdef extern from *:
         return PyCMethod_New(((PyMethodDescrObject *)descriptor)->d_method, self, NULL, NULL);
     }
 
+    static PyObject *fastserve_call(PyObject *callable, PyObject *scope, PyObject *receive, PyObject *send) {
+        PyObject *arguments[4] = {NULL, scope, receive, send};
+        return PyObject_Vectorcall(callable, arguments + 1, 3 | PY_VECTORCALL_ARGUMENTS_OFFSET, NULL);
+    }
+
     /* Whether only one variable refers to each, and nothing weakly; the cycle is in its two methods besides. */
     static inline int fastserve_forgotten(PyObject *cycle, PyObject *receive, PyObject *send) {
         return Py_REFCNT(receive) == 1 && Py_REFCNT(send) == 1 && Py_REFCNT(cycle) == 3 &&
@@ -60,6 +65,7 @@ cdef extern from *:
     }
     """
     object fastserve_bind(object descriptor, object self)
+    object fastserve_call(object callable, object scope, object receive, object send)
     bint fastserve_forgotten(object cycle, object receive, object send) noexcept
     bint fastserve_equal(object given, object expected) noexcept
 
@@ -192,7 +198,7 @@ cdef class AsgiGateway(Handler):
         exchange.responder = cycle
         scope = self._scope(exchange)
         try:
-            coroutine = as_coroutine(self.application(scope, receive, send))
+            coroutine = as_coroutine(fastserve_call(self.application, scope, receive, send))
         except BaseException as error:
             if not isinstance(error, Exception):
                 raise

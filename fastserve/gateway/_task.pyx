@@ -20,7 +20,7 @@ import types
 from asyncio import base_tasks, futures, tasks
 
 cimport cython
-from cpython.dict cimport PyDict_DelItem, PyDict_GetItemWithError, PyDict_SetDefault, PyDict_Size
+from cpython.dict cimport PyDict_DelItem, PyDict_GetItemWithError, PyDict_Next, PyDict_SetDefault, PyDict_Size
 from cpython.ref cimport PyObject
 
 cdef extern from *:
@@ -211,7 +211,12 @@ cdef class TaskDriver:
 
     cdef int leave(self, RequestTask task) except -1:
         cdef dict current = self.current_tasks
-        if current is not None and PyDict_GetItemWithError(current, self.loop) is <PyObject*> task:
+        cdef Py_ssize_t position = 0
+        cdef PyObject* loop
+        cdef PyObject* entered
+        # Nearly always there is but one loop, and so one item.
+        if current is not None and PyDict_Next(current, &position, &loop, &entered) and (
+                entered is <PyObject*> task and loop is <PyObject*> self.loop):
             return PyDict_DelItem(current, self.loop)
         self.leave_task(self.loop, task)
         return 0

@@ -8,10 +8,11 @@ framing: Content-Length and Transfer-Encoding together are an error, and what ma
 
 from http import HTTPStatus
 
-from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_CheckExact, PyBytes_GET_SIZE
-from cpython.sequence cimport PySequence_Fast, PySequence_Fast_GET_ITEM, PySequence_Fast_GET_SIZE
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
+from cpython.object cimport PyObject
+from cpython.sequence cimport PySequence_Fast, PySequence_Fast_GET_SIZE
 from libc.stdint cimport int64_t, uint64_t
-from libc.string cimport memcmp, memcpy
+from libc.string cimport memchr, memcmp, memcpy
 
 from fastserve._buffer cimport Buffer
 from fastserve._chars cimport CHAR_TEXT, CHAR_TOKEN, char_is, char_lower
@@ -19,6 +20,19 @@ from fastserve._chars cimport CHAR_TEXT, CHAR_TOKEN, char_is, char_lower
 cdef extern from "time.h" nogil:
     ctypedef long time_t
     time_t time(time_t*)
+
+cdef extern from *:
+    """
+    static inline int fastserve_is_pair_of_bytes(PyObject *pair) {
+        return PyTuple_CheckExact(pair) && PyTuple_GET_SIZE(pair) == 2 &&
+            PyBytes_CheckExact(PyTuple_GET_ITEM(pair, 0)) && PyBytes_CheckExact(PyTuple_GET_ITEM(pair, 1));
+    }
+    """
+    bint is_pair_of_bytes "fastserve_is_pair_of_bytes" (PyObject* pair) noexcept
+    PyObject* item_of_sequence "PySequence_Fast_GET_ITEM" (object sequence, Py_ssize_t index) noexcept
+    PyObject* item_of_tuple "PyTuple_GET_ITEM" (PyObject* pair, Py_ssize_t index) noexcept
+    Py_ssize_t size_of_bytes "PyBytes_GET_SIZE" (PyObject* text) noexcept
+    const char* data_of_bytes "PyBytes_AS_STRING" (PyObject* text) noexcept
 
 cdef enum FieldKind:
     FINAL_HEAD
@@ -231,33 +245,35 @@ cdef class ResponseWriter:
         cdef object sequence = PySequence_Fast(fields, "Response headers must be an iterable of (name, value) pairs.")
         cdef Py_ssize_t index = 0
         cdef Py_ssize_t name_size, value_size
-        cdef object pair, name, value
+        cdef PyObject* pair
+        cdef PyObject* name
+        cdef PyObject* value
+        cdef tuple unusual
         cdef const unsigned char* source
         cdef unsigned char* target
         cdef int64_t length
         cdef int own = 0
-        # Unusual pairs run code of the application's, which may change the list.
+        # The references are borrowed: only unusual pairs run code of the application's, which may change the list.
         while index < PySequence_Fast_GET_SIZE(sequence):
-            pair = <object> PySequence_Fast_GET_ITEM(sequence, index)
+            pair = item_of_sequence(sequence, index)
             index += 1
-            if type(pair) is tuple and len(<tuple> pair) == 2:
-                name = (<tuple> pair)[0]
-                value = (<tuple> pair)[1]
+            if is_pair_of_bytes(pair):
+                name = item_of_tuple(pair, 0)
+                value = item_of_tuple(pair, 1)
             else:
-                name, value = pair
-            if not PyBytes_CheckExact(name):
-                name = _as_bytes(name)
-            if not PyBytes_CheckExact(value):
-                value = _as_bytes(value)
-            name_size = PyBytes_GET_SIZE(name)
-            value_size = PyBytes_GET_SIZE(value)
-            out.reserve(name_size + value_size + 4)
+                unusual = _pair_of_bytes(<object> pair)
+                name = item_of_tuple(<PyObject*> unusual, 0)
+                value = item_of_tuple(<PyObject*> unusual, 1)
+            name_size = size_of_bytes(name)
+            value_size = size_of_bytes(value)
+            if out.capacity - out.size < name_size + value_size + 4:
+                out.reserve(name_size + value_size + 4)
             target = <unsigned char*> out.data + out.size
-            if not _copy_name(target, <const unsigned char*> PyBytes_AS_STRING(name), name_size):
+            if not _copy_name(target, <const unsigned char*> data_of_bytes(name), name_size):
                 raise RuntimeError("Invalid HTTP header name.")
             target[name_size] = c":"
             target[name_size + 1] = c" "
-            source = <const unsigned char*> PyBytes_AS_STRING(value)
+            source = <const unsigned char*> data_of_bytes(value)
             if not _copy_value(target + name_size + 2, source, value_size):
                 raise RuntimeError("Invalid HTTP header value.")
             target[name_size + 2 + value_size] = c"\r"
@@ -285,7 +301,7 @@ cdef class ResponseWriter:
                     facts.connection = True
                     if _is(<const char*> source, value_size, "close", 5):
                         facts.close = True
-                    elif b"," in <bytes> value:
+                    elif memchr(source, c",", value_size) is not NULL:
                         for option in (<bytes> value).split(b","):
                             if option.strip().lower() == b"close":
                                 facts.close = True
@@ -297,7 +313,14 @@ cdef class ResponseWriter:
         return own
 
 
+cdef tuple _pair_of_bytes(object pair):
+    name, value = pair
+    return _as_bytes(name), _as_bytes(value)
+
+
 cdef bytes _as_bytes(object value):
+    if type(value) is bytes:
+        return <bytes> value
     if isinstance(value, (bytes, bytearray, memoryview)):
         return bytes(value)
     raise RuntimeError(f"Response header names and values must be bytes, not {type(value).__name__}.")
