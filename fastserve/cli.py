@@ -15,6 +15,8 @@ from fastserve.options import OPTIONS, Flag, Group, Option
 from fastserve.server.config import Config
 from fastserve.server.server import Server
 from fastserve.supervisor import pidfile
+from fastserve.supervisor.notifying import NotifyingServer
+from fastserve.supervisor.systemd import Notifier
 
 logger = logging.getLogger("fastserve.error")
 
@@ -44,8 +46,9 @@ def _run(config: Config) -> None:
 def _run_server(config: Config) -> None:
     # Imported here, where no loop runs yet: an application may use asyncio.run while it is imported.
     config.load_app()
-    server = Server(config)
-    with contextlib.suppress(KeyboardInterrupt):
+    notifier = Notifier()
+    server = NotifyingServer(config, notifier) if notifier.enabled else Server(config)
+    with contextlib.closing(notifier), contextlib.suppress(KeyboardInterrupt):
         server.run()
     if not server.started and not server.should_exit:
         sys.exit(STARTUP_FAILURE)

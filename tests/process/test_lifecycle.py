@@ -322,6 +322,24 @@ def test_a_bind_wins_over_sockets_of_the_service_manager(start):
         os.close(given)
 
 
+def test_the_service_manager_is_told(start, folder):
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
+        manager.bind(str(folder / "notify"))
+        manager.settimeout(20)
+        variables = {"NOTIFY_SOCKET": str(folder / "notify"), "WATCHDOG_USEC": "200000"}
+        process = start("webapp:app", "--port", "0", env=variables)
+        assert manager.recv(4096).decode() == f"READY=1\nMAINPID={process.child.pid}"
+        assert [manager.recv(4096) for _ in range(3)] == [b"WATCHDOG=1"] * 3
+        process.stop()
+        manager.setblocking(False)
+        rest = []
+        with contextlib.suppress(BlockingIOError):
+            while True:
+                rest.append(manager.recv(4096))
+        assert set(rest) <= {b"WATCHDOG=1", b"STOPPING=1"}
+        assert rest.count(b"STOPPING=1") == 1
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_pid_file(start, number):
     process = start("webapp:app", "--port", "0", "--pid", "web.pid")
