@@ -31,8 +31,6 @@ _SETTLING = 0.1
 # How late a deadline of a connection may be noticed.
 _LATE = 0.2
 
-_IDLE_GRACE = 1.0
-
 _POLL = 0.1
 
 # Aborting a connection needs no answer from the client.
@@ -64,7 +62,9 @@ class Drain:
         # Only now: while serving, the last connection closes all the time and nobody waits for it.
         worker.on_idle = self._changes.notify
         cancel_after, disconnect_after = settings.timeout_graceful_shutdown, settings.timeout_graceful_disconnect
-        grace = _IDLE_GRACE if cancel_after is None else min(_IDLE_GRACE, cancel_after)
+        grace = settings.timeout_graceful_idle
+        if cancel_after is not None:
+            grace = min(grace, cancel_after)
         settling = _SETTLING
         if grace and not self._hand_on and not worker.running():
             settling = grace + _LATE

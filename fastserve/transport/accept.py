@@ -95,12 +95,12 @@ class NativeServer(asyncio.AbstractServer):
     async def start_serving(self) -> None:
         self._listener.resume()
 
-    def pause(self) -> None:
-        """Stop accepting until `start_serving`; what connects waits, or is served by who shares the socket."""
-        self._listener.pause()
-
     async def serve_forever(self) -> None:
         await self._loop.create_future()
+
+    def pause(self) -> None:
+        """Stop accepting for now; what connects waits in the kernel's queue, for this worker or another."""
+        self._listener.pause()
 
     def close(self, accept_queued: bool = True) -> None:
         """Stop accepting. Connections go on; the socket stays its owner's to close.
