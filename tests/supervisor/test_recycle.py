@@ -26,11 +26,12 @@ def test_one_at_a_time_in_the_order_of_wear() -> None:
     world.limit_reached(first)
     world.limit_reached(second)
     order = []
-    while world.starting:
+    for _ in range(3):
         [new] = world.starting
         order.append(new.slot)
         world.ready(new)
     assert order == [2, 0, 1]
+    assert world.starting == []
 
 
 def test_two_reasons_at_once() -> None:
