@@ -137,7 +137,7 @@ def test_nobody_is_left_for_a_moment(world: World) -> None:
 
 
 def test_the_last_of_the_dead_does_not_free_a_living_place(world: World) -> None:
-    first, second = world.processes
+    first, _ = world.processes
     world.send(signal.SIGHUP)
     third = world.starting[0]
     world.ready(third)

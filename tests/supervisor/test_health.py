@@ -197,7 +197,7 @@ def test_a_crash_of_a_silent_worker(world: World) -> None:
 
 
 def test_killed_while_its_replacement_starts(world: World) -> None:
-    first, second = world.processes
+    first, _ = world.processes
     first.stalled_at = world.now
     world.advance(25)
     world.send(signal.SIGHUP)

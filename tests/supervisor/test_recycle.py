@@ -134,7 +134,7 @@ def test_a_worn_worker_that_crashes_first(world: World) -> None:
 
 
 def test_a_restart_replaces_worn_workers_too(world: World) -> None:
-    first, second = world.processes
+    _, second = world.processes
     world.limit_reached(second)
     third = world.starting[0]
     world.send(signal.SIGHUP)
@@ -158,7 +158,7 @@ def test_worn_during_a_restart_waits_for_its_end(world: World) -> None:
 
 
 def test_an_aborted_restart_leaves_the_worn_to_be_replaced(world: World) -> None:
-    first, second = world.processes
+    _, second = world.processes
     world.send(signal.SIGHUP)
     world.limit_reached(second)
     world.exit(world.starting[0], 1)
@@ -174,7 +174,7 @@ def test_wear_while_leaving_is_nothing(world: World) -> None:
 
 
 def test_a_stalled_worker_that_is_worn(world: World) -> None:
-    first, second = world.processes
+    first, _ = world.processes
     first.stalled_at = world.now
     world.advance(5)
     world.limit_reached(first)

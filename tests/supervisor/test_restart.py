@@ -98,7 +98,7 @@ def test_a_replacement_that_the_system_refuses(world: World) -> None:
 
 
 def test_a_failure_halfway_keeps_what_is_new(world: World) -> None:
-    first, second = world.processes
+    _, second = world.processes
     world.send(signal.SIGHUP)
     third = world.starting[0]
     world.ready(third)
@@ -175,7 +175,7 @@ def test_an_old_worker_crashes_while_its_replacement_starts(world: World) -> Non
 
 
 def test_then_the_replacement_fails_too(world: World) -> None:
-    first, second = world.processes
+    first, _ = world.processes
     world.send(signal.SIGHUP)
     third = world.starting[0]
     world.exit(first, -signal.SIGSEGV)
@@ -191,7 +191,7 @@ def test_then_the_replacement_fails_too(world: World) -> None:
 
 
 def test_another_hup_after_the_old_worker_crashed(world: World) -> None:
-    first, second = world.processes
+    first, _ = world.processes
     world.send(signal.SIGHUP)
     third = world.starting[0]
     world.exit(first, -signal.SIGSEGV)
@@ -370,7 +370,7 @@ class TestPreload:
         assert all(process not in world.serving for process in world.processes[:2])
 
     def test_what_crashes_while_building_is_restarted_with_the_rest(self, world: World) -> None:
-        first, second = world.processes
+        _, second = world.processes
         world.send(signal.SIGHUP)
         world.exit(second, 1)
         third = world.in_slot(1)
