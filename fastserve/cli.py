@@ -1,6 +1,7 @@
 """The entrances: `fastserve.run`, and the command line, which is derived from the option table."""
 
 import contextlib
+import logging
 import platform
 import sys
 from collections.abc import Callable
@@ -13,6 +14,11 @@ from fastserve.config import LOGGING_CONFIG, STARTUP_FAILURE
 from fastserve.options import OPTIONS, Flag, Group, Option
 from fastserve.server.config import Config
 from fastserve.server.server import Server
+from fastserve.supervisor import pidfile
+from fastserve.supervisor.notifying import NotifyingServer
+from fastserve.supervisor.systemd import Notifier
+
+logger = logging.getLogger("fastserve.error")
 
 
 def run(app: Any, *, app_dir: str | None = None, **options: Any) -> None:
@@ -27,10 +33,22 @@ def run(app: Any, *, app_dir: str | None = None, **options: Any) -> None:
 
 
 def _run(config: Config) -> None:
+    with contextlib.ExitStack() as stack:
+        if config.pid_file is not None:
+            try:
+                stack.enter_context(pidfile.held(config.pid_file))
+            except OSError as error:
+                logger.error(error)
+                sys.exit(STARTUP_FAILURE)
+        _run_server(config)
+
+
+def _run_server(config: Config) -> None:
     # Imported here, where no loop runs yet: an application may use asyncio.run while it is imported.
     config.load_app()
-    server = Server(config)
-    with contextlib.suppress(KeyboardInterrupt):
+    notifier = Notifier()
+    server = NotifyingServer(config, notifier) if notifier.enabled else Server(config)
+    with contextlib.closing(notifier), contextlib.suppress(KeyboardInterrupt):
         server.run()
     if not server.started and not server.should_exit:
         sys.exit(STARTUP_FAILURE)
