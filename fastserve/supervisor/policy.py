@@ -155,6 +155,8 @@ class Policy:
         old = None
         if slot.successor is worker:
             old, slot.current, slot.successor = slot.current, worker, None
+        if old is not None:
+            self._forget_wear(old)
         self._system.publish(slot.number, worker.process)
         # The new one accepts before the old one stops.
         self._share()
@@ -329,9 +331,7 @@ class Policy:
                 self._system.publish(slot.number, None)
         if self._replacement is worker:
             self._replacement = None
-        if worker in self._worn:
-            self._worn.remove(worker)
-        worker.startup_limit = worker.expires = inf
+        self._forget_wear(worker)
 
     def _refill(self, slot: Slot, delay: float) -> None:
         if slot.active and slot.current is None and self._stop_code is None:
@@ -508,6 +508,11 @@ class Policy:
         if worker.is_ready and worker not in self._worn and self._stop_code is None:
             self._worn.append(worker)
             self._logger.info("Child process [%d] will be replaced: %s.", worker.pid, reason)
+
+    def _forget_wear(self, worker: Incarnation) -> None:
+        worker.expires = inf
+        if worker in self._worn:
+            self._worn.remove(worker)
 
     # Restarts and replacements
 
