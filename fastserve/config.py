@@ -150,7 +150,10 @@ class Settings:
             requested = [Bind(path=self.uds)]
         else:
             requested = [Bind(host=self.host or "", port=self.port)]
-        return [replace(bind, mode=self.uds_permissions) if bind.mode is None else bind for bind in requested]
+        return [
+            replace(bind, mode=self.uds_permissions) if bind.path is not None and bind.mode is None else bind
+            for bind in requested
+        ]
 
     @property
     def encoded_headers(self) -> list[tuple[bytes, bytes]]:
