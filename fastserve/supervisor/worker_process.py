@@ -21,7 +21,6 @@ import pickle
 import signal
 import socket
 import sys
-import time
 from collections.abc import Callable, Generator
 from dataclasses import dataclass, field
 from types import FrameType
@@ -32,7 +31,9 @@ from fastserve.server import logs
 from fastserve.server.config import Config
 from fastserve.server.drain import Drain
 from fastserve.server.server import Server
+from fastserve.supervisor import host
 from fastserve.supervisor.control import Control, Message
+from fastserve.transport._board import DRAINING, READY, Board
 from fastserve.transport.accept import NativeServer, Transport
 from fastserve.types import RunningRequest, WorkerProtocol
 
@@ -50,7 +51,8 @@ WITHHELD_SIGNALS: Final = (
 _IGNORED_SIGNALS: Final = (signal.SIGINT, signal.SIGHUP, signal.SIGTTIN, signal.SIGTTOU)
 
 _REQUESTS_NAMED = 10
-_REPORT_LIMIT = 32 * 1024
+_REPORT_LIMIT = 16 * 1024
+_DESCRIPTION_LIMIT = 1000
 
 logger = logging.getLogger("fastserve.error")
 
@@ -76,8 +78,9 @@ class Slot:
 class WorkerProcess:
     """This process as the supervisor sees it, from its first message to its last."""
 
-    def __init__(self, control: Control, dump_fd: int) -> None:
+    def __init__(self, control: Control, dump_fd: int, board: Board) -> None:
         self.control = control
+        self.board = board
         self.slot = COMMON
         self.cell = -1
         self.slots: dict[int, Slot] = {}
@@ -95,9 +98,11 @@ class WorkerProcess:
             if self.control.ended:
                 sys.exit(0)
         os.environ["FASTSERVE_WORKER_ID"] = str(self.slot)
+        self.board.set_pid(self.cell, os.getpid())
 
     def serve(self, config: Config) -> None:
         """Load the application and serve it until told to stop. Ends in SystemExit where that cannot start."""
+        host.set_process_title(f"{config.process_name}: worker {self.slot} [{config.app}]")
         config.load_app()
         self.server = server = WorkerServer(config, self)
         server.run()
@@ -170,6 +175,28 @@ def describe(running: list[RunningRequest], separator: str = "; ") -> str:
     return separator.join(words)
 
 
+def main(control_fd: int, dump_fd: int, settings_fd: int, board_fd: int) -> None:
+    """The whole of a spawned worker; the interpreter has just started."""
+    connection = socket.socket(fileno=control_fd)
+    for descriptor in (control_fd, dump_fd, settings_fd, board_fd):
+        os.set_inheritable(descriptor, False)
+    process = WorkerProcess(Control(connection), dump_fd, Board(board_fd))
+    process.wait_for_start()
+    process.serve(read_settings(settings_fd))
+
+
+def read_settings(descriptor: int) -> Config:
+    """Make this interpreter like the supervisor's, and the configuration that it runs with."""
+    size = os.fstat(descriptor).st_size
+    settings = pickle.loads(os.pread(descriptor, size, 0))
+    os.close(descriptor)
+    # The configuration may name things of `__main__`: not before that is there.
+    multiprocessing.spawn.prepare(settings["preparation"])
+    config: Config = pickle.loads(settings["config"])
+    config.configure_logging()
+    return config
+
+
 class WorkerServer(Server):
     """A server that accepts from the slots it is told to, and ends by handing its connections on when it is retired."""
 
@@ -190,6 +217,7 @@ class WorkerServer(Server):
         self.started = True
         self._loop = loop = asyncio.get_running_loop()
         loop.add_reader(self._process.control.fileno(), self._on_control)
+        self._process.board.set_state(self._process.cell, READY)
         self._beat()
         self._process.say("ready")
 
@@ -220,6 +248,8 @@ class WorkerServer(Server):
             self.should_exit = True
             return
         self._retiring = False
+        if not self.should_exit:
+            self._process.say("stopping")
         super().handle_exit(sig, frame)
 
     @contextlib.contextmanager
@@ -245,8 +275,11 @@ class WorkerServer(Server):
             self.should_exit = True
 
     def _beat(self) -> None:
-        assert self._loop is not None
-        self._process.control.flush()
+        process, worker = self._process, self.server_state.worker
+        assert self._loop is not None and worker is not None
+        running = worker.running()
+        process.board.beat(process.cell, worker.total_requests, len(running), describe(running)[:_DESCRIPTION_LIMIT])
+        process.control.flush()
         self._loop.call_later(HEARTBEAT, self._beat)
 
     async def _change(self) -> None:
@@ -275,6 +308,7 @@ class WorkerServer(Server):
             sock.close()
 
     def _close_listeners(self, sockets: list[socket.socket] | None) -> None:
+        self._process.board.set_state(self._process.cell, DRAINING)
         for slot in list(self._served):
             self._leave(slot, at_once=self._retiring)
         for slot in self._process.slots.values():
