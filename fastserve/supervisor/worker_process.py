@@ -24,7 +24,7 @@ import sys
 from collections.abc import Callable, Generator
 from dataclasses import dataclass, field
 from types import FrameType
-from typing import Any, Final
+from typing import TYPE_CHECKING, Final
 
 from fastserve.config import STARTUP_FAILURE
 from fastserve.server import logs
@@ -34,8 +34,13 @@ from fastserve.server.server import Server
 from fastserve.supervisor import host
 from fastserve.supervisor.control import Control, Message
 from fastserve.transport._board import DRAINING, READY, Board
-from fastserve.transport.accept import NativeServer, Transport
+from fastserve.transport._balance import Balancer
+from fastserve.transport.accept import NativeServer, NativeTransport, Transport
 from fastserve.types import RunningRequest, WorkerProtocol
+
+if TYPE_CHECKING:
+    from fastserve.server.assembly import Assembly
+    from fastserve.transport._epoll import NativeChannel
 
 HEARTBEAT: Final = 0.5
 """Seconds between two beats."""
@@ -52,7 +57,6 @@ _IGNORED_SIGNALS: Final = (signal.SIGINT, signal.SIGHUP, signal.SIGTTIN, signal.
 
 _REQUESTS_NAMED = 10
 _REPORT_LIMIT = 16 * 1024
-_DESCRIPTION_LIMIT = 1000
 
 logger = logging.getLogger("fastserve.error")
 
@@ -65,14 +69,44 @@ class Slot:
     receive: socket.socket | None = None
     send: socket.socket | None = None
 
-    def close(self) -> None:
+    def close_listeners(self) -> None:
         for listener in self.listeners.values():
             listener.close()
         self.listeners = {}
-        for end in (self.receive, self.send):
-            if end is not None:
-                end.close()
-        self.receive = self.send = None
+
+
+class Served:
+    """What a worker does in one slot: servers on duplicates of its listeners, and the reader of its channel."""
+
+    def __init__(self) -> None:
+        self.servers: list[tuple[asyncio.AbstractServer, socket.socket]] = []
+        self.channel: "NativeChannel | None" = None
+
+    async def begin(self, slot: Slot, transport: Transport, backlog: int) -> None:
+        for index, listener in slot.listeners.items():
+            # A duplicate: some event loops close the socket with the server.
+            sock = listener.dup()
+            self.servers.append((await transport.accept_on(sock, backlog, index), sock))
+        if slot.receive is not None and isinstance(transport, NativeTransport):
+            self.channel = transport.receive_on(slot.receive)
+
+    def leave(self) -> None:
+        """Leave the slot to another worker, with everything that is queued in it."""
+        if self.channel is not None:
+            self.channel.close(accept_queued=False)
+        self._close(accept_queued=False)
+
+    def finish(self) -> None:
+        """Accept what is queued, and stop listening. What others pass on is still received."""
+        self._close(accept_queued=True)
+
+    def _close(self, *, accept_queued: bool) -> None:
+        for server, sock in self.servers:
+            if isinstance(server, NativeServer):
+                server.close(accept_queued)
+            else:
+                server.close()
+            sock.close()
 
 
 class WorkerProcess:
@@ -205,21 +239,33 @@ class WorkerServer(Server):
         self._process = process
         self._loop: asyncio.AbstractEventLoop | None = None
         self._transport: Transport | None = None
+        self._balancer: Balancer | None = None
         self._wanted: frozenset[int] = frozenset()
-        self._served: dict[int, list[tuple[asyncio.AbstractServer, socket.socket]]] = {}
+        self._served: dict[int, Served] = {}
         self._changing: asyncio.Task[None] | None = None
         self._retiring = False
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         if not await self._start_application():
             return
+        process = self._process
+        self._loop = loop = asyncio.get_running_loop()
         self._transport = self._start_worker()
         self.started = True
-        self._loop = loop = asyncio.get_running_loop()
-        loop.add_reader(self._process.control.fileno(), self._on_control)
-        self._process.board.set_state(self._process.cell, READY)
+        loop.add_reader(process.control.fileno(), self._on_control)
+        process.board.set_state(process.cell, READY)
         self._beat()
-        self._process.say("ready")
+        process.say("ready")
+
+    def assemble(self, loop: asyncio.AbstractEventLoop) -> "Assembly":
+        from fastserve.server.assembly import assemble
+
+        process = self._process
+        if self.config.transport != "loop":
+            self._balancer = Balancer(process.board, process.slot, process.cell)
+            for slot in process.slots:
+                self._join(slot)
+        return assemble(self.config, loop, self.lifespan.state, self._balancer)
 
     def call_soon(self, function: Callable[[], object]) -> None:
         """Call in the loop; from a signal handler."""
@@ -229,6 +275,7 @@ class WorkerServer(Server):
             self._loop.call_soon_threadsafe(function)
 
     def slot_added(self, slot: int) -> None:
+        self._join(slot)
         self.serve_slots(self._wanted)
 
     def serve_slots(self, slots: frozenset[int]) -> None:
@@ -239,30 +286,44 @@ class WorkerServer(Server):
 
     def retire(self) -> None:
         """Stop in favour of another worker, which is serving this one's slot by now."""
-        self._retiring = True
-        self.should_exit = True
+        if not self.should_exit:
+            self._retiring = True
+            self.should_exit = True
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         if sig == signal.SIGQUIT:
             self.force_exit = True
             self.should_exit = True
             return
-        self._retiring = False
         if not self.should_exit:
             self._process.say("stopping")
         super().handle_exit(sig, frame)
+        if self._retiring:
+            self.call_soon(self._stop_handing_on)
 
     @contextlib.contextmanager
     def capture_signals(self) -> Generator[None, None, None]:
         # The process has its handlers from the start to the end.
         yield
 
+    def _join(self, slot: int) -> None:
+        send = self._process.slots[slot].send
+        if self._balancer is not None and send is not None:
+            self._balancer.add_slot(slot, send)
+
     def _on_limit(self) -> None:
         logger.info("Maximum request limit of %d exceeded. Terminating process.", self.limit_max_requests)
         self._process.say("limit")
 
     def _make_drain(self, worker: WorkerProtocol) -> Drain:
-        return Drain(worker, self.config, self._watch())
+        return Drain(worker, self.config, self._watch(), hand_on=self._retiring)
+
+    def _stop_handing_on(self) -> None:
+        # Told to stop while retiring: nobody is left to hand connections on to.
+        worker = self.server_state.worker
+        if self._retiring and worker is not None:
+            self._retiring = False
+            worker.drain(idle_grace=self.config.timeout_graceful_idle)
 
     def _on_control(self) -> None:
         control = self._process.control
@@ -271,14 +332,16 @@ class WorkerServer(Server):
         if control.ended and self._loop is not None:
             self._loop.remove_reader(control.fileno())
             logger.error("The parent process has gone. Shutting down.")
-            self._retiring = False
+            self._stop_handing_on()
             self.should_exit = True
 
     def _beat(self) -> None:
         process, worker = self._process, self.server_state.worker
         assert self._loop is not None and worker is not None
         running = worker.running()
-        process.board.beat(process.cell, worker.total_requests, len(running), describe(running)[:_DESCRIPTION_LIMIT])
+        if self._balancer is None:
+            process.board.set_connections(process.cell, worker.connections)
+        process.board.beat(process.cell, worker.total_requests, len(running), describe(running))
         process.control.flush()
         self._loop.call_later(HEARTBEAT, self._beat)
 
@@ -288,28 +351,22 @@ class WorkerServer(Server):
         while not self.should_exit:
             known = self._wanted & self._process.slots.keys()
             if known == self._served.keys():
-                return
-            for slot in self._served.keys() - known:
-                self._leave(slot, at_once=True)
-            for slot in known - self._served.keys():
-                self._served[slot] = served = []
-                for listener in self._process.slots[slot].listeners.values():
-                    # A duplicate: some event loops close the socket with the server.
-                    sock = listener.dup()
-                    served.append((await transport.accept_on(sock, self.config.backlog), sock))
-            self.servers = [server for servers in self._served.values() for server, _ in servers]
-
-    def _leave(self, slot: int, at_once: bool) -> None:
-        """Stop accepting from a slot: at once where somebody else goes on, else after what is queued is accepted."""
-        for server, sock in self._served.pop(slot):
-            if at_once and isinstance(server, NativeServer):
-                server.pause()
-            server.close()
-            sock.close()
+                break
+            for number in self._served.keys() - known:
+                self._served.pop(number).leave()
+            for number in known - self._served.keys():
+                self._served[number] = Served()
+                await self._served[number].begin(self._process.slots[number], transport, self.config.backlog)
+        self.servers = [server for served in self._served.values() for server, _ in served.servers]
 
     def _close_listeners(self, sockets: list[socket.socket] | None) -> None:
-        self._process.board.set_state(self._process.cell, DRAINING)
-        for slot in list(self._served):
-            self._leave(slot, at_once=self._retiring)
-        for slot in self._process.slots.values():
-            slot.close()
+        process = self._process
+        process.board.set_state(process.cell, DRAINING)
+        for served in self._served.values():
+            if self._retiring:
+                served.leave()
+            else:
+                served.finish()
+        self._served = {}
+        for slot in process.slots.values():
+            slot.close_listeners()

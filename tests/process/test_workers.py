@@ -14,7 +14,7 @@ import threading
 import time
 
 import pytest
-from tests.process.conftest import PATIENCE
+from tests.process.conftest import PATIENCE, descendants
 
 from fastserve.server import logs
 
@@ -562,8 +562,7 @@ def test_preload_with_broken_code_keeps_the_workers(supervise, application):
 
 def test_a_preloading_process_that_dies_is_replaced(supervise):
     process = supervise("--preload")
-    children = {int(pid) for pid in open(f"/proc/{process.child.pid}/task/{process.child.pid}/children").read().split()}
-    (zygote,) = children - set(pids(process, 2))
+    (zygote,) = set(descendants(process.child.pid)) - set(pids(process, 2))
     os.kill(zygote, signal.SIGKILL)
     process.wait_for(rf"Preloading process \[{zygote}\]")
     os.kill(pids(process, 2)[0], signal.SIGKILL)
