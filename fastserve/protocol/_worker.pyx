@@ -191,6 +191,9 @@ cdef class Worker(WorkerState):
         """Describe the requests whose application is still running, oldest first; ages are in seconds."""
         cdef Exchange exchange
         cdef double now = self.clock.now()
+        cdef list exchanges = self.running_exchanges.snapshot()
+        if self.handling is not NULL:
+            exchanges.append(<Exchange> self.handling)
         cdef list described = [
             RunningRequest(
                 exchange.method,
@@ -198,7 +201,7 @@ cdef class Worker(WorkerState):
                 exchange.endpoint.peer(),
                 now - exchange.started,
             )
-            for exchange in self.running_exchanges.snapshot()
+            for exchange in exchanges
         ]
         return sorted(described, key=_age, reverse=True)
 
