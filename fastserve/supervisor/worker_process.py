@@ -36,7 +36,7 @@ from fastserve.supervisor.control import Control, Message
 from fastserve.transport._board import DRAINING, READY, Board
 from fastserve.transport._balance import Balancer
 from fastserve.transport.accept import NativeServer, NativeTransport, Transport
-from fastserve.types import RunningRequest, WorkerProtocol
+from fastserve.types import WorkerProtocol
 
 if TYPE_CHECKING:
     from fastserve.server.assembly import Assembly
@@ -55,8 +55,13 @@ WITHHELD_SIGNALS: Final = (
 
 _IGNORED_SIGNALS: Final = (signal.SIGINT, signal.SIGHUP, signal.SIGTTIN, signal.SIGTTOU)
 
+preparing = False
+"""The main module of the program is being imported for the sake of what the settings need of it."""
+
 _REQUESTS_NAMED = 10
-_REPORT_LIMIT = 16 * 1024
+
+# Characters of a method or a path in a log line.
+_WORD = 200
 
 logger = logging.getLogger("fastserve.error")
 
@@ -138,6 +143,9 @@ class WorkerProcess:
         """Load the application and serve it until told to stop. Ends in SystemExit where that cannot start."""
         host.set_process_title(f"{config.process_name}: worker {self.slot} [{config.app}]")
         config.load_app()
+        if self._stopping:
+            # Whatever was being imported did not let the exception through.
+            sys.exit(0)
         self.server = server = WorkerServer(config, self)
         server.run()
         if not server.started and not server.should_exit:
@@ -168,18 +176,21 @@ class WorkerProcess:
 
     def _handle_signals(self) -> None:
         for number in _IGNORED_SIGNALS:
-            signal.signal(number, signal.SIG_IGN)
+            signal.signal(number, ignore)
         signal.signal(signal.SIGTERM, self._on_stop)
         signal.signal(signal.SIGQUIT, self._on_stop)
         signal.signal(signal.SIGUSR1, self._on_reopen)
         signal.signal(signal.SIGUSR2, self._on_dump)
+        if not faulthandler.is_enabled():
+            # What it was doing when it died of SIGSEGV and the like is for the supervisor's log as well.
+            faulthandler.enable(file=self._dump, all_threads=True)
         faulthandler.register(signal.SIGUSR2, file=self._dump, all_threads=True, chain=True)
         signal.pthread_sigmask(signal.SIG_UNBLOCK, WITHHELD_SIGNALS)
 
     def _on_stop(self, number: int, frame: FrameType | None) -> None:
         if self.server is not None:
             self.server.handle_exit(number, frame)
-        elif not self._stopping:
+        else:
             # Still importing the application: there is nothing to finish.
             self._stopping = True
             sys.exit(0)
@@ -194,18 +205,22 @@ class WorkerProcess:
     def _on_dump(self, number: int, frame: FrameType | None) -> None:
         worker = self.server.server_state.worker if self.server is not None else None
         if worker is not None:
-            self.say("report", text=describe(worker.running(), separator="\n")[:_REPORT_LIMIT])
+            self.say("report", text="Running: " + (describe(worker, separator="\n") or "nothing"))
 
 
-def describe(running: list[RunningRequest], separator: str = "; ") -> str:
-    """The oldest of `running`, in words; empty where there is none."""
-    oldest = sorted(running, key=lambda request: -request.age)
+def ignore(number: int, frame: FrameType | None) -> None:
+    """A handler that does nothing. Unlike SIG_IGN it is not inherited by the programs that an application starts."""
+
+
+def describe(worker: WorkerProtocol, separator: str = "; ") -> str:
+    """The oldest running requests, in words; empty where there is none."""
     words = [
-        f"{request.method} {request.path} from {request.client or 'a unix socket'} for {request.age:.1f} s"
-        for request in oldest[:_REQUESTS_NAMED]
+        f"{request.method[:_WORD]} {request.path[:_WORD]} from {request.client or 'a unix socket'} "
+        f"for {request.age:.1f} s"
+        for request in worker.running(_REQUESTS_NAMED)
     ]
-    if len(oldest) > _REQUESTS_NAMED:
-        words.append(f"{len(oldest) - _REQUESTS_NAMED} more")
+    if worker.tasks > _REQUESTS_NAMED:
+        words.append(f"{worker.tasks - _REQUESTS_NAMED} more")
     return separator.join(words)
 
 
@@ -225,7 +240,10 @@ def read_settings(descriptor: int) -> Config:
     settings = pickle.loads(os.pread(descriptor, size, 0))
     os.close(descriptor)
     # The configuration may name things of `__main__`: not before that is there.
+    global preparing
+    preparing = True
     multiprocessing.spawn.prepare(settings["preparation"])
+    preparing = False
     config: Config = pickle.loads(settings["config"])
     config.configure_logging()
     return config
@@ -338,10 +356,9 @@ class WorkerServer(Server):
     def _beat(self) -> None:
         process, worker = self._process, self.server_state.worker
         assert self._loop is not None and worker is not None
-        running = worker.running()
         if self._balancer is None:
             process.board.set_connections(process.cell, worker.connections)
-        process.board.beat(process.cell, worker.total_requests, len(running), describe(running))
+        process.board.beat(process.cell, worker.total_requests, worker.tasks, describe(worker))
         process.control.flush()
         self._loop.call_later(HEARTBEAT, self._beat)
 
@@ -355,8 +372,15 @@ class WorkerServer(Server):
             for number in self._served.keys() - known:
                 self._served.pop(number).leave()
             for number in known - self._served.keys():
-                self._served[number] = Served()
-                await self._served[number].begin(self._process.slots[number], transport, self.config.backlog)
+                served = Served()
+                try:
+                    await served.begin(self._process.slots[number], transport, self.config.backlog)
+                except OSError as error:
+                    logger.error("Cannot accept from worker slot %d: %s", number, error)
+                if self.should_exit:
+                    served.leave()
+                    return
+                self._served[number] = served
         self.servers = [server for served in self._served.values() for server, _ in served.servers]
 
     def _close_listeners(self, sockets: list[socket.socket] | None) -> None:

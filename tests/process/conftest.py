@@ -12,7 +12,7 @@ import socket
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -205,11 +205,14 @@ def folder(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def start(folder: Path) -> Iterator[Callable[..., Process]]:
-    """Start a server: `start("webapp:app", "--port", "0")`; `server="uvicorn"` starts that one."""
+    """Start a server: `start("webapp:app", "--port", "0")`; `server="uvicorn"` starts that one.
+
+    `prefix` is a command that ends by executing the one that follows it.
+    """
     processes: list[Process] = []
 
-    def start(*arguments: str, server: str = "fastserve", **options: object) -> Process:
-        process = Process([sys.executable, "-m", server, *arguments], folder, **options)
+    def start(*arguments: str, server: str = "fastserve", prefix: Sequence[str] = (), **options: object) -> Process:
+        process = Process([*prefix, sys.executable, "-m", server, *arguments], folder, **options)
         processes.append(process)
         return process
 

@@ -42,6 +42,9 @@ async def app(scope, receive, send):
     elif path == "/block":
         print("hanging", flush=True)
         time.sleep(600)
+    elif path == "/segfault":
+        import ctypes
+        ctypes.string_at(0)
     elif path == "/exit":
         os._exit(7)
     elif path == "/soon":
@@ -197,7 +200,7 @@ def test_one_supervised_worker(supervise):
 
 def test_a_program_with_workers(start, application, tmp_path):
     (tmp_path / "main.py").write_text(
-        "import fastserve\nprint('imported', __name__, flush=True)\n"
+        "import fastserve\nprint(f'imported {__name__}\\n', end='', flush=True)\n"
         "if __name__ == '__main__':\n    fastserve.run('webapp:app', port=0, workers=2)\n    print('after')\n"
     )
     process = start(server="main")
@@ -206,6 +209,13 @@ def test_a_program_with_workers(start, application, tmp_path):
     assert process.stop() == 0
     assert process.stdout[-1] == "after"
     assert process.stdout.count("imported __mp_main__") == 2
+
+
+def test_a_program_that_would_start_itself_again(start, application, tmp_path):
+    (tmp_path / "main.py").write_text("import fastserve\nfastserve.run('webapp:app', port=0, workers=2)\n")
+    process = start(server="main")
+    assert process.wait() == 3
+    assert "Start it below `if __name__ == '__main__':`." in text(process)
 
 
 def test_the_application_must_be_an_import_string(start, application, tmp_path):
@@ -324,6 +334,15 @@ def test_a_crash_loop_is_named_and_slowed_down(supervise, application):
     assert process.stop() == 0
 
 
+def test_a_segmentation_fault_leaves_its_stack(supervise):
+    process = supervise()
+    with contextlib.suppress(ConnectionError):
+        process.get("/segfault")
+    process.wait_for("Fatal Python error: Segmentation fault")
+    process.wait_for(r"Child process \[\d+\] died: .*SIGSEGV")
+    process.wait_for(READY, 3)
+
+
 # --- restarts
 
 
@@ -344,6 +363,21 @@ def test_restart_with_new_code_loses_nothing(supervise, application):
     # Whatever was under way when the list was emptied has been answered since.
     assert set(load.answers[10:]) == {"2"}
     assert process.stop() == 0
+
+
+def test_restart_follows_a_link_to_the_newest_release(supervise, application, tmp_path):
+    (tmp_path / "new").mkdir()
+    (tmp_path / "new" / "webapp.py").write_text(WORKERS.format(version="new"))
+    link = tmp_path / "current"
+    link.symlink_to(tmp_path)
+    # As a shell tells it that has changed into the link.
+    process = supervise(env={"PWD": str(link)})
+    assert process.get("/version")[1] == b"1"
+    link.unlink()
+    link.symlink_to(tmp_path / "new")
+    process.send_signal(signal.SIGHUP)
+    process.wait_for("All processes have been restarted.")
+    wait_until(lambda: process.get("/version")[1] == b"new", "the old version goes on")
 
 
 def test_restart_with_broken_code_keeps_the_workers(supervise, application):
