@@ -36,9 +36,9 @@ cdef class Stream:
     cdef bint readable(self) noexcept
     # Streams of this kind can change their worker.
     cdef bint movable(self) noexcept
-    # Let another worker serve the connection: the peer does not notice. Only when nothing is pending either way, in our
-    # memory; what the kernel holds goes along. `fresh`: no request has come yet. True: Connection.lost() follows. False:
-    # not now, and nothing has changed.
+    # Let another worker serve the connection: the peer does not notice. Only while nothing is pending in our memory,
+    # either way; what the kernel holds goes along. `fresh`: no request has come yet. True: Connection.lost() follows.
+    # False: not now, and nothing has changed.
     cdef bint hand_on(self, bint fresh) except -1
     cdef Endpoint endpoint(self)
 

@@ -15,7 +15,7 @@ The life of a connection after its last response: closed at once when the client
 `READ_DISCARD`: our half is shut down and what still comes is dropped for a while, because closing with unread input
 makes the kernel reset the connection and the client may lose the response.
 
-In a worker that stops, a connection leaves when it is idle: to another worker if there is one to take it, and it goes on
+In a worker that stops, a connection leaves when it is idle: to another worker if there is one to take it, and goes on
 there as if nothing had happened; else it closes, with a time of grace for the client that has just seen a response
 without `Connection: close` and is about to use the connection again.
 """

@@ -1,7 +1,7 @@
 """The end of a worker's connections, in steps, each with its own time.
 
     0 s                            idle connections close; running requests go on, their connections close after them
-    timeout_graceful_idle          those close that had just become idle, and had been told that they could be used again
+    timeout_graceful_idle          those close that had just become idle and were waiting for a last request
     timeout_graceful_disconnect    requests that still run receive http.disconnect: streams without end stop here
     timeout_graceful_shutdown      their tasks are cancelled
     + timeout_graceful_cancel      their connections are aborted

@@ -3,8 +3,8 @@
 A *cell* is the record of one worker process: its state, its heartbeat, its counts, what it is working on. A *slot* is a
 worker's stable place; the supervisor writes there which cell gets the connections that are passed to the slot. Words
 are 64 bits, aligned, and written whole; only the count of connections has several writers, and is added to atomically:
-whoever passes a connection on counts it for the receiver already, so that two who pass at the same time do not both take
-the same worker for the least loaded.
+whoever passes a connection on counts it for the receiver already, so that two who pass at the same time do not both
+take the same worker for the least loaded.
 
 A process that is killed between counting and passing leaves one connection too many in the receiver's count, for as
 long as the receiver lives. The supervisor clears a cell when its process has ended.
@@ -32,7 +32,7 @@ cdef enum:
     LINE = 8                    # words of a cache line, which is a cell
     TEXT = 1024                 # bytes of a cell's text: two of length and DESCRIPTION_SIZE of UTF-8
     DESCRIPTION_SIZE = 1000
-    READ_ATTEMPTS = 4           # to read a text that is being written
+    READ_ATTEMPTS = 100         # to read a text that is being written; more only if its writer was stopped meanwhile
     NO_CELL = 0xFFFF            # in a message that passes a connection: it is counted nowhere
 
 cdef enum Word:
@@ -77,7 +77,7 @@ cdef class Board:
         self.fd = -1
         if fd is None:
             if not (slots > 0 and 0 < cells < NO_CELL):
-                raise ValueError(f"A board has at least one slot, and at least one cell and fewer than {<int> NO_CELL}.")
+                raise ValueError("A board has at least one slot, and at least one cell and fewer than 65535.")
             self.fd = os.memfd_create("fastserve", os.MFD_CLOEXEC)
             os.ftruncate(self.fd, _first_cell(slots) * 8 + cells * (LINE * 8 + TEXT))
         else:

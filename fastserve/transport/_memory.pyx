@@ -16,8 +16,9 @@ cdef class MemoryStream(Stream):
     endpoint: who the two ends are said to be. capacity: bytes the imagined kernel takes before it blocks; None is no
     bound. What the connection does is seen in `closed`, `aborted`, `shut` (our half ended) and `paused`.
 
-    To move it to another worker: with `taker` None the stream cannot, else the callable `taker(fresh)` says whether some
-    worker takes it. `handed_on`: one did; the caller is to call `lose`. `unread`: bytes wait in the imagined kernel.
+    To move it to another worker: with `taker` None the stream cannot, else the callable `taker(fresh)` says whether
+    some worker takes it. `handed_on`: one did; the caller is to call `lose`. `unread`: bytes wait in the imagined
+    kernel. resumed: another worker had it before.
     """
 
     cdef WorkerState worker

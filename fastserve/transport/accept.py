@@ -54,9 +54,7 @@ class LoopTransport:
 class NativeTransport:
     """Connections by way of the worker's own epoll; `balancer` passes some of them to other workers."""
 
-    def __init__(
-        self, worker: WorkerState, loop: asyncio.AbstractEventLoop, balancer: Balancer | None = None
-    ) -> None:
+    def __init__(self, worker: WorkerState, loop: asyncio.AbstractEventLoop, balancer: Balancer | None = None) -> None:
         self._loop = loop
         self._hub = Hub(worker, loop, balancer)
 
