@@ -29,10 +29,10 @@ def run(app: Any, *, app_dir: str | None = None, **options: Any) -> None:
     """
     if app_dir is not None:
         sys.path.insert(0, app_dir)
-    _run(Config(app, **options))
+    _run(Config(app, **options), main_module=True)
 
 
-def _run(config: Config) -> None:
+def _run(config: Config, *, main_module: bool = False) -> None:
     with contextlib.ExitStack() as stack:
         if config.pid_file is not None:
             try:
@@ -40,7 +40,10 @@ def _run(config: Config) -> None:
             except OSError as error:
                 logger.error(error)
                 sys.exit(STARTUP_FAILURE)
-        _run_server(config)
+        if config.workers > 1 or config.supervise or config.preload:
+            _supervise(config, main_module)
+        else:
+            _run_server(config)
 
 
 def _run_server(config: Config) -> None:
@@ -52,6 +55,20 @@ def _run_server(config: Config) -> None:
         server.run()
     if not server.started and not server.should_exit:
         sys.exit(STARTUP_FAILURE)
+
+
+def _supervise(config: Config, main_module: bool) -> None:
+    if not isinstance(config.app, str):
+        logger.warning(
+            "You must pass the application as an import string to enable 'workers', 'supervise' or 'preload'."
+        )
+        sys.exit(STARTUP_FAILURE)
+    # Only those who have workers pay for it.
+    from fastserve.supervisor.supervisor import Supervisor
+
+    code = Supervisor(config, main_module=main_module).run()
+    if code:
+        sys.exit(code)
 
 
 if TYPE_CHECKING:

@@ -447,6 +447,7 @@ cdef class Http1Connection(Connection):
     cdef int _dispatch(self) except -1:
         cdef WorkerState worker = self.worker
         cdef Http1Exchange exchange = self.exchange
+        cdef void* outer = worker.handling
         if worker.timeout_request != FOREVER:
             self.request_deadline = worker.now + worker.timeout_request
         if worker.limit_concurrency and (
@@ -457,7 +458,11 @@ cdef class Http1Connection(Connection):
             self._respond(exchange, 503, b"Service Unavailable")
             exchange.finished()
         else:
-            worker.handler.handle(exchange)
+            worker.handling = <void*> exchange
+            try:
+                worker.handler.handle(exchange)
+            finally:
+                worker.handling = outer
             if not exchange.application_done:
                 worker.running_exchanges.link(exchange)
         self._settle()

@@ -4,6 +4,7 @@ A test waits for lines and for the end of the process, never for a time. Ports a
 its log.
 """
 
+import contextlib
 import os
 import re
 import signal
@@ -218,5 +219,18 @@ def start(folder: Path) -> Iterator[Callable[..., Process]]:
     yield start
     for process in processes:
         if process.child.poll() is None:
+            family = descendants(process.child.pid)
             process.child.kill()
+            for pid in family:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
         process.wait()
+
+
+def descendants(pid: int) -> list[int]:
+    """The children of a process that is there, and theirs: those that keep its output open."""
+    try:
+        children = [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+    except OSError:
+        return []
+    return [found for child in children for found in (child, *descendants(child))]

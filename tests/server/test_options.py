@@ -268,7 +268,7 @@ def test_version():
 
 
 def test_public_names():
-    assert sorted(fastserve.__all__) == ["Config", "Server", "__version__", "main", "run"]
+    assert sorted(fastserve.__all__) == ["Config", "Server", "__version__", "after_fork", "main", "run"]
     for name in fastserve.__all__:
         assert getattr(fastserve, name) is not None
         assert name in dir(fastserve)
