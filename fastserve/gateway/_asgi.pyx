@@ -14,9 +14,10 @@ from urllib.parse import unquote
 
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
 from cpython.dict cimport PyDict_CheckExact, PyDict_Copy, PyDict_GetItemWithError, PyDict_Next
-from cpython.ref cimport PyObject
+from cpython.ref cimport PyObject, _Py_REFCNT
 from cpython.unicode cimport PyUnicode_DecodeASCII
-from libc.string cimport memchr
+from libc.stdint cimport uint64_t
+from libc.string cimport memchr, memcpy
 
 from fastserve._exchange cimport (
     RESPONSE_BODY,
@@ -51,6 +52,21 @@ cdef extern from *:
             ((PyCFunctionObject *)send)->m_weakreflist == NULL;
     }
 
+    /* Changes whenever the dictionary does, and no two contents share one. Deprecated without a successor; without it no
+       scope is ever used again. */
+    #if PY_VERSION_HEX < 0x030E0000
+    #define FASTSERVE_HAS_VERSIONS 1
+    static inline uint64_t fastserve_version(PyObject *dict) {
+        _Pragma("GCC diagnostic push")
+        _Pragma("GCC diagnostic ignored \\"-Wdeprecated-declarations\\"")
+        return ((PyDictObject *)dict)->ma_version_tag;
+        _Pragma("GCC diagnostic pop")
+    }
+    #else
+    #define FASTSERVE_HAS_VERSIONS 0
+    #define fastserve_version(dict) ((uint64_t)0)
+    #endif
+
     /* Whether `given` is the text `expected`, an ASCII string; runs no Python code. Message types have dots: Python does
        not intern them, so it is nearly never the same object. */
     static inline int fastserve_equal(PyObject *given, PyObject *expected) {
@@ -67,10 +83,17 @@ cdef extern from *:
     object fastserve_bind(object descriptor, object self)
     object fastserve_call(object callable, object scope, object receive, object send)
     bint fastserve_forgotten(object cycle, object receive, object send) noexcept
+    const bint HAS_VERSIONS "FASTSERVE_HAS_VERSIONS"
+    uint64_t fastserve_version(PyObject* dictionary) noexcept
     bint fastserve_equal(object given, object expected) noexcept
 
 cdef dict ASGI = {"version": "3.0", "spec_version": "2.5"}
 cdef dict EXTENSIONS = {"http.response.trailers": {}, "http.response.early_hint": {}}
+# The items of a scope in their order. From "asgi" on each request has its own value.
+cdef tuple SCOPE_KEYS = (
+    "type", "http_version", "server", "client", "scheme", "method", "root_path", "path", "raw_path", "query_string",
+    "asgi", "headers", "state", "extensions",
+)
 cdef enum AwaitedKind:
     MESSAGE         # receive() has something to answer
     ROOM            # the client keeps up
@@ -211,6 +234,8 @@ cdef class AsgiGateway(Handler):
             cycle.task = task
             return 0
         self.tasks.keep(task)
+        if self._unchanged(scope):
+            self.spare_scope = scope
         return self._keep(cycle, receive, send)
 
     cdef int _keep(self, AsgiCycle cycle, object receive, object send) except -1:
@@ -230,7 +255,8 @@ cdef class AsgiGateway(Handler):
 
     cdef dict _scope(self, Exchange exchange):
         cdef ScopeTemplate template = exchange.endpoint.cache
-        cdef dict scope
+        cdef dict scope, asgi, state, extensions
+        cdef int index
         if (
             template is None
             or template.method is not exchange.method
@@ -238,36 +264,69 @@ cdef class AsgiGateway(Handler):
             or template.minor != exchange.minor
         ):
             template = self._template(exchange)
-        scope = PyDict_Copy(template.scope)
-        # Fresh, because applications may write into them.
-        scope["asgi"] = PyDict_Copy(ASGI)
-        scope["extensions"] = PyDict_Copy(EXTENSIONS) if exchange.minor else {}
-        scope["state"] = PyDict_Copy(self.state)
-        scope["headers"] = exchange.fields
+        scope = self.spare_scope
+        self.spare_scope = None
+        if scope is not None and self.lent_minor == exchange.minor and (
+                self.lent_state == fastserve_version(<PyObject*> self.state)):
+            for index in range(SCOPE_FIXED):
+                if self.lent_values[index] is not template.values[index]:
+                    scope[SCOPE_KEYS[index]] = <object> template.values[index]
+        else:
+            scope = PyDict_Copy(template.scope)
+            # Fresh, because applications may write into them.
+            asgi = PyDict_Copy(ASGI)
+            state = PyDict_Copy(self.state)
+            extensions = PyDict_Copy(EXTENSIONS) if exchange.minor else {}
+            scope["asgi"] = asgi
+            scope["state"] = state
+            scope["extensions"] = extensions
+            self.lent_dicts[0] = <PyObject*> asgi
+            self.lent_dicts[1] = <PyObject*> state
+            self.lent_dicts[2] = <PyObject*> extensions
+            for index in range(SCOPE_DICTS):
+                self.lent_dict_versions[index] = fastserve_version(self.lent_dicts[index])
+            self.lent_state = fastserve_version(<PyObject*> self.state)
+            self.lent_minor = exchange.minor
+        memcpy(self.lent_values, template.values, sizeof(self.lent_values))
+        scope[HEADERS] = exchange.fields
+        self.lent = <PyObject*> scope
+        self.lent_version = fastserve_version(self.lent)
         return scope
+
+    cdef bint _unchanged(self, dict scope) noexcept:
+        # Whether the scope is as it was handed out, with all that is in it and belongs to it alone, and only the
+        # caller's variable refers to it: then nobody can tell it from a new one.
+        cdef int index
+        if (
+            not HAS_VERSIONS
+            or self.lent is not <PyObject*> scope
+            or _Py_REFCNT(self.lent) != 1
+            or fastserve_version(self.lent) != self.lent_version
+        ):
+            return False
+        for index in range(SCOPE_DICTS):
+            if (
+                _Py_REFCNT(self.lent_dicts[index]) != 1
+                or fastserve_version(self.lent_dicts[index]) != self.lent_dict_versions[index]
+            ):
+                return False
+        return True
 
     cdef ScopeTemplate _template(self, Exchange exchange):
         cdef ScopeTemplate template = exchange.endpoint.cache
         cdef Endpoint endpoint = exchange.endpoint
+        cdef Py_ssize_t position = 0
+        cdef int index
+        cdef PyObject* key
         if template is None:
             template = endpoint.cache = ScopeTemplate.__new__(ScopeTemplate)
             # Every key is there from the start, so that a copy never grows.
-            template.scope = {
-                TYPE: "http",
-                "asgi": None,
-                "http_version": None,
-                "server": endpoint.server,
-                "client": endpoint.client,
-                "scheme": endpoint.scheme,
-                "method": None,
-                "root_path": self.root_path,
-                "path": None,
-                "raw_path": None,
-                "query_string": None,
-                "headers": None,
-                "state": None,
-                "extensions": None,
-            }
+            template.scope = dict.fromkeys(SCOPE_KEYS)
+            template.scope[TYPE] = "http"
+            template.scope["server"] = endpoint.server
+            template.scope["client"] = endpoint.client
+            template.scope["scheme"] = endpoint.scheme
+            template.scope["root_path"] = self.root_path
         template.scope["http_version"] = "1.1" if exchange.minor else "1.0"
         template.scope["method"] = exchange.method
         template.scope["query_string"] = exchange.query
@@ -280,6 +339,8 @@ cdef class AsgiGateway(Handler):
         template.method = exchange.method
         template.target = exchange.target
         template.minor = exchange.minor
+        for index in range(SCOPE_FIXED):
+            PyDict_Next(template.scope, &position, &key, &template.values[index])
         return template
 
 

@@ -2,10 +2,13 @@
 
 import asyncio
 import contextvars
+import copy
 import logging
 import weakref
 
 import pytest
+
+from fastserve._exchange import Endpoint
 
 GET = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"
 
@@ -92,6 +95,82 @@ def test_nothing_in_the_scope_is_shared_between_requests(run):
     run(application, lambda bench: fetch(bench, GET + GET), state={"shared": 1})
     assert seen[0] == seen[1]
     assert seen[0]["state"] == {"shared": 1}
+
+
+KEPT = []
+
+
+@pytest.mark.parametrize("change", [
+    lambda scope: None,
+    lambda scope: KEPT.append(scope),
+    lambda scope: KEPT.append(scope["asgi"]),
+    lambda scope: KEPT.append(scope["state"]),
+    lambda scope: KEPT.append(scope["headers"]),
+    lambda scope: KEPT.append(scope.items()),
+    lambda scope: scope.update(path="/changed"),
+    lambda scope: scope.update(headers=[]),
+    lambda scope: scope.update(app=object()),
+    lambda scope: scope.pop("server"),
+    lambda scope: (scope.pop("server"), scope.update(app=1)),
+    lambda scope: scope.clear(),
+    lambda scope: scope["asgi"].update(version="4.0"),
+    lambda scope: scope["asgi"].clear(),
+    lambda scope: scope["extensions"].pop("http.response.trailers"),
+    lambda scope: scope["extensions"].update(debug={}),
+    lambda scope: scope["state"].update(shared=2),
+    lambda scope: scope["state"].update(mine=1),
+    lambda scope: scope["headers"].append((b"x", b"y")),
+    lambda scope: scope.update(client=None, server=None),
+])  # fmt: skip
+def test_scope_is_as_new_whatever_was_done_to_the_last_one(run, change):
+    seen, state = [], {"shared": 1}
+    KEPT.clear()
+
+    async def application(scope, receive, send):
+        seen.append(copy.deepcopy(scope))
+        if len(seen) % 2:
+            change(scope)
+        await respond()(scope, receive, send)
+
+    def expected(minor=1, client=50000, **changed):
+        return {
+            "type": "http",
+            "asgi": {"version": "3.0", "spec_version": "2.5"},
+            "http_version": f"1.{minor}",
+            "server": ("127.0.0.1", 8000),
+            "client": ("127.0.0.1", client),
+            "scheme": "http",
+            "method": "GET",
+            "root_path": "",
+            "path": "/",
+            "raw_path": b"/",
+            "query_string": b"",
+            "headers": [(b"host", b"x")],
+            "state": dict(state),
+            "extensions": {"http.response.trailers": {}, "http.response.early_hint": {}} if minor else {},
+        } | changed
+
+    async def scenario(bench):
+        wanted = []
+        streams = [bench.connect(), bench.connect(endpoint=Endpoint(("127.0.0.1", 50001), ("127.0.0.1", 8000)))]
+        await bench.io(streams[0].feed, GET * 3)
+        wanted += [expected()] * 3
+        await bench.io(streams[1].feed, GET * 2)
+        wanted += [expected(client=50001)] * 2
+        await bench.io(streams[0].feed, GET.replace(b"GET /", b"PUT /a?b"))
+        wanted += [expected(method="PUT", path="/a", raw_path=b"/a", query_string=b"b")]
+        await bench.io(streams[1].feed, GET * 2)
+        wanted += [expected(client=50001)] * 2
+        state["shared"] = 3
+        await bench.io(streams[0].feed, GET * 2)
+        wanted += [expected()] * 2
+        await bench.io(streams[0].feed, GET.replace(b"/1.1", b"/1.0"))
+        wanted += [expected(minor=0)]
+        await bench.io(streams[1].feed, GET)
+        wanted += [expected(client=50001)]
+        return wanted
+
+    assert seen == run(application, scenario, state=state)
 
 
 def test_scopes_of_one_connection_follow_its_requests(run):
