@@ -96,7 +96,6 @@ def happen(world: World, event: Event, building: list[int]) -> None:
         world.advance(argument)
     elif what == "sleep":
         world.system.clock += argument
-        world.check()
         world.advance(0)
 
 
