@@ -69,7 +69,7 @@ def test_a_worker_that_does_not_end(world: World) -> None:
 def test_without_a_limit_it_waits(world: World) -> None:
     world = World(1, timeout_graceful_shutdown=None).started()
     world.send(signal.SIGTERM)
-    world.advance(10_000)
+    world.advance(1000)
     assert world.policy.exit_code is None
     world.send(signal.SIGTERM)
     world.advance(1)
