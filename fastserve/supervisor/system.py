@@ -147,9 +147,8 @@ class Zygote:
     def __init__(self, connection: Control, popen: "subprocess.Popen[bytes]") -> None:
         self.connection = connection
         self.popen = popen
-        self.ready = False
-        self.expected = False
-        """Its end is: it has been told to go."""
+        self.gone = False
+        """It has been told to go, or has gone by itself: its connection is closed."""
 
 
 class System:
@@ -371,8 +370,8 @@ class System:
             self._zygote = None
         if zygote is self._next_zygote:
             self._next_zygote = None
-        if not zygote.expected:
-            zygote.expected = True
+        if not zygote.gone:
+            zygote.gone = True
             self._old_zygotes.append(zygote)
             self._selector.unregister(zygote.connection)
             zygote.connection.close()
@@ -381,24 +380,24 @@ class System:
                 os.kill(zygote.popen.pid, number)
 
     def _hear_zygote(self, zygote: Zygote) -> None:
-        if zygote.expected:
+        # An event may be older than the end of its process.
+        if zygote.gone:
             return
         for message in zygote.connection.receive():
-            if message.content["say"] == "ready":
-                zygote.ready = True
-                if zygote is self._next_zygote:
-                    self._next_zygote = None
-                    if self._zygote is not None:
-                        self._dismiss(self._zygote)
-                    self._zygote = zygote
-                    self.events.rebuilt(None)
+            if message.content["say"] == "ready" and zygote is self._next_zygote:
+                self._next_zygote = None
+                if self._zygote is not None:
+                    self._dismiss(self._zygote)
+                self._zygote = zygote
+                self.events.rebuilt(None)
         if zygote.connection.ended:
             self._selector.unregister(zygote.connection)
 
     def _zygote_exited(self, zygote: Zygote, status: int) -> None:
-        if zygote.expected:
+        if zygote.gone:
             self._old_zygotes.remove(zygote)
             return
+        zygote.gone = True
         with contextlib.suppress(KeyError):
             self._selector.unregister(zygote.connection)
         zygote.connection.close()
