@@ -269,7 +269,8 @@ class System:
                 if not pid:
                     return
                 self._reaped(pid, os.waitstatus_to_exitcode(status))
-        for pid in [known.popen.pid for known in (*self._processes, *self._zygotes()) if known.popen is not None]:
+        pids = [process.pid for process in self._processes if process.popen is not None]
+        for pid in pids + [zygote.popen.pid for zygote in self._zygotes()]:
             with contextlib.suppress(ChildProcessError):
                 if (found := os.waitpid(pid, os.WNOHANG))[0]:
                     self._reaped(pid, os.waitstatus_to_exitcode(found[1]))

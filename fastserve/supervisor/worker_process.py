@@ -33,8 +33,8 @@ from fastserve.server.drain import Drain
 from fastserve.server.server import Server
 from fastserve.supervisor import host
 from fastserve.supervisor.control import Control, Message
-from fastserve.transport._board import DRAINING, READY, Board
 from fastserve.transport._balance import Balancer
+from fastserve.transport._board import DRAINING, READY, Board
 from fastserve.transport.accept import NativeServer, NativeTransport, Transport
 from fastserve.types import WorkerProtocol
 
@@ -85,7 +85,7 @@ class Served:
 
     def __init__(self) -> None:
         self.servers: list[tuple[asyncio.AbstractServer, socket.socket]] = []
-        self.channel: "NativeChannel | None" = None
+        self.channel: NativeChannel | None = None
 
     async def begin(self, slot: Slot, transport: Transport, backlog: int) -> None:
         for index, listener in slot.listeners.items():

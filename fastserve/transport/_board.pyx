@@ -21,10 +21,12 @@ cdef extern from *:
     static inline int64_t board_load(const int64_t *word) { return __atomic_load_n(word, __ATOMIC_ACQUIRE); }
     static inline void board_store(int64_t *word, int64_t value) { __atomic_store_n(word, value, __ATOMIC_RELEASE); }
     static inline void board_add(int64_t *word, int64_t change) { __atomic_fetch_add(word, change, __ATOMIC_ACQ_REL); }
+    static inline void board_fence(void) { __atomic_thread_fence(__ATOMIC_SEQ_CST); }
     """
     int64_t board_load(const int64_t* word) noexcept nogil
     void board_store(int64_t* word, int64_t value) noexcept nogil
     void board_add(int64_t* word, int64_t change) noexcept nogil
+    void board_fence() noexcept nogil
 
 cdef enum:
     MAGIC = 0x66736264
@@ -187,16 +189,18 @@ cdef class Board:
         cdef bytes text = description.encode("utf-8", "backslashreplace")[:DESCRIPTION_SIZE]
         cdef Py_ssize_t size = len(text)
         cdef Py_ssize_t start = <Py_ssize_t> cell * TEXT
-        cdef Py_ssize_t index
+        cdef const unsigned char[::1] source
         board_store(words + REQUESTS, requests)
         board_store(words + RUNNING, running)
         if size or self._texts[start] or self._texts[start + 1]:
             # Or-ed: a predecessor that was killed while it wrote has left an odd number.
             board_store(words + SEQUENCE, board_load(words + SEQUENCE) | 1)
+            board_fence()
             self._texts[start] = size & 255
             self._texts[start + 1] = size >> 8
-            for index in range(size):
-                self._texts[start + 2 + index] = text[index]
+            if size:
+                source = text
+                self._texts[start + 2:start + 2 + size] = source
             board_add(words + SEQUENCE, 1)
         board_store(words + HEARTBEAT, time.monotonic_ns())
 
@@ -210,6 +214,7 @@ cdef class Board:
             before = board_load(words + SEQUENCE)
             size = min(self._texts[start] | self._texts[start + 1] << 8, <int> DESCRIPTION_SIZE)
             text = bytes(self._texts[start + 2:start + 2 + size])
+            board_fence()
             if not before & 1 and board_load(words + SEQUENCE) == before:
                 break
         # A character may have been cut in two, and a writer killed in the middle.

@@ -1,4 +1,4 @@
-"""Many workers under one supervisor, as real processes: started, replaced, killed and stopped under the eyes of clients.
+"""Many workers under one supervisor, as real processes: started, replaced, killed, stopped under the eyes of clients.
 
 Each test writes its own application, so that it can change it under the running server. What several processes print
 goes to one pipe: a line and its end have to be written together.
@@ -15,9 +15,9 @@ import threading
 import time
 
 import pytest
-from tests.process.conftest import PATIENCE, descendants
 
 from fastserve.server import logs
+from tests.process.conftest import PATIENCE, descendants
 
 WORKERS = """
 import asyncio, os, time

@@ -35,7 +35,11 @@ def test_cells_are_apart(board):
     for cell in range(6):
         assert board.pid(cell) == 100 + cell
         assert board.state(cell) == (READY if cell % 2 else STARTING)
-        assert (board.connections(cell), board.requests(cell), board.running(cell)) == (200 + cell, 300 + cell, 400 + cell)
+        assert (board.connections(cell), board.requests(cell), board.running(cell)) == (
+            200 + cell,
+            300 + cell,
+            400 + cell,
+        )
         assert board.description(cell) == f"GET /{cell}"
     assert [board.slot_cell(slot) for slot in range(4)] == [5, 4, 3, 2]
 
