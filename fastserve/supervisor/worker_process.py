@@ -360,12 +360,12 @@ class WorkerServer(Server):
 
     def _beat(self) -> None:
         process, worker = self._process, self.server_state.worker
-        assert self._loop is not None and worker is not None
+        assert worker is not None
         if self._balancer is None:
             process.board.set_connections(process.cell, worker.connections)
         process.board.beat(process.cell, worker.total_requests, worker.tasks, describe(worker))
         process.control.flush()
-        self._loop.call_later(HEARTBEAT, self._beat)
+        asyncio.get_running_loop().call_later(HEARTBEAT, self._beat)
 
     async def _change(self) -> None:
         transport = self._transport
