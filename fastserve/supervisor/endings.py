@@ -35,7 +35,7 @@ class Endings:
         worker.state = State.LEAVING
         worker.startup_limit = worker.expires = inf
         worker.left_at = min(worker.left_at, now)
-        if worker.kill_at == inf and not worker.killed:
+        if not worker.killed:
             worker.patience = min(worker.patience, now + (self._long if grace is None else grace))
 
     def retire(self, worker: Incarnation) -> None:
@@ -51,8 +51,7 @@ class Endings:
         """No more grace: SIGQUIT."""
         worker.process.signal(signal.SIGQUIT)
         worker.patience = inf
-        if not worker.killed:
-            worker.kill_at = min(worker.kill_at, self._system.now() + _LAST_WORDS)
+        worker.kill_at = min(worker.kill_at, self._system.now() + _LAST_WORDS)
 
     def give_up(self, worker: Incarnation) -> None:
         """Hear what it is doing, then kill it."""

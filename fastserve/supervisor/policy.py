@@ -141,10 +141,9 @@ class Policy:
         if self._replacement is worker:
             self._replacement = None
             slot.replace_backoff.reset()
-        old = None
-        if slot.successor is worker:
-            old, slot.current, slot.successor = slot.current, worker, None
+        old = slot.current if slot.successor is worker else None
         if old is not None:
+            slot.current, slot.successor = worker, None
             self._wear.forget(old)
         self._system.publish(slot.number, worker.process)
         # The new one accepts before the old one stops.

@@ -113,7 +113,7 @@ def test_switched_off_a_silent_worker_still_gets_help(limit: float | None) -> No
     world = World(2, timeout_worker_healthcheck=limit).started()
     first, second = world.processes
     first.stalled_at = world.now
-    world.advance(10_000)
+    world.advance(1000)
     assert first.alive
     assert first.signals == []
     assert second.served == {0, 1}
@@ -134,8 +134,11 @@ def test_one_that_has_been_killed_is_not_looked_at_again(world: World) -> None:
     first.stuck = True
     world.advance(35)
     assert first.signals == [signal.SIGUSR2, signal.SIGKILL]
-    # Its replacement does not wait for the kernel.
+    # Its replacement does not wait for the kernel, and it is nobody's worker any more.
     assert [process.slot for process in world.starting] == [0]
+    world.ready(world.starting[0])
+    world.limit_reached(first)
+    assert world.starting == []
 
 
 def test_it_was_the_supervisor_that_slept(world: World) -> None:

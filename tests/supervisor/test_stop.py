@@ -69,7 +69,7 @@ def test_a_worker_that_does_not_end(world: World) -> None:
 def test_without_a_limit_it_waits(world: World) -> None:
     world = World(1, timeout_graceful_shutdown=None).started()
     world.send(signal.SIGTERM)
-    world.advance(10_000)
+    world.advance(1000)
     assert world.policy.exit_code is None
     world.send(signal.SIGTERM)
     world.advance(1)
@@ -191,3 +191,27 @@ def test_after_the_end_nothing_happens(world: World) -> None:
     assert world.told() == []
     assert world.policy.exit_code == 0
     assert world.log() == []
+
+
+def test_forced_just_before_it_would_have_been_too_late(world: World) -> None:
+    world.send(signal.SIGTERM)
+    world.advance(39.5)
+    world.send(signal.SIGTERM)
+    world.advance(1)
+    assert world.policy.exit_code == 0
+    assert not any("did not end" in line for line in world.log())
+
+
+def test_one_that_not_even_sigkill_ends_is_waited_for(world: World) -> None:
+    first, second = world.processes
+    first.stuck = True
+    first.stalled_at = world.now
+    world.advance(31)
+    world.send(signal.SIGTERM)
+    world.leave(second)
+    world.leave(world.in_slot(0))
+    world.advance(100)
+    assert first.signals == [signal.SIGUSR2, signal.SIGKILL, signal.SIGTERM]
+    assert world.policy.exit_code is None
+    world.exit(first, -signal.SIGKILL)
+    assert world.policy.exit_code == 0
