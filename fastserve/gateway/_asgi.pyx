@@ -52,8 +52,8 @@ cdef extern from *:
             ((PyCFunctionObject *)send)->m_weakreflist == NULL;
     }
 
-    /* Changes whenever the dictionary does, and no two contents share one. Deprecated without a successor; without it no
-       scope is ever used again. */
+    /* Changes whenever the dictionary does, and no two contents share one. Deprecated without a successor; where there
+       is none no scope is ever used again. */
     #if PY_VERSION_HEX < 0x030E0000
     #define FASTSERVE_HAS_VERSIONS 1
     static inline uint64_t fastserve_version(PyObject *dict) {
@@ -67,8 +67,8 @@ cdef extern from *:
     #define fastserve_version(dict) ((uint64_t)0)
     #endif
 
-    /* Whether `given` is the text `expected`, an ASCII string; runs no Python code. Message types have dots: Python does
-       not intern them, so it is nearly never the same object. */
+    /* Whether `given` is the text `expected`, an ASCII string; runs no Python code. Message types have dots: Python
+       does not intern them, so it is nearly never the same object. */
     static inline int fastserve_equal(PyObject *given, PyObject *expected) {
         if (given == expected)
             return 1;
@@ -126,8 +126,8 @@ cdef dict _plain(object message):
 
 
 cdef object _read(dict message, MessageParts* parts):
-    # Fills `parts`, answers the message's type. Literal keys are interned: going through the few there are finds each by its address, in the place of a lookup for
-    # each one that there may be.
+    # Fills `parts`, answers the message's type. Literal keys are interned: going through the few there are finds each by
+    # its address, in the place of a lookup for each one that there may be.
     cdef Py_ssize_t position = 0
     cdef PyObject* key
     cdef PyObject* value

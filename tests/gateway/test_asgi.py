@@ -102,7 +102,7 @@ KEPT = []
 
 @pytest.mark.parametrize("change", [
     lambda scope: None,
-    lambda scope: KEPT.append(scope),
+    KEPT.append,
     lambda scope: KEPT.append(scope["asgi"]),
     lambda scope: KEPT.append(scope["state"]),
     lambda scope: KEPT.append(scope["headers"]),
