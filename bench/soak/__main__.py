@@ -31,6 +31,7 @@ def read_options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--workers", type=int, default=4, help="worker processes (4)")
     parser.add_argument("--seconds", type=float, default=30.0, help="length of kill and scale; others take a part (30)")
     parser.add_argument("--restarts", type=int, default=10, help="rolling restarts in hup (10)")
+    parser.add_argument("--kill-interval", type=float, default=1.0, help="seconds between kills in kill (1)")
     parser.add_argument("--users", type=int, default=16, help="clients of each of the three kinds (16)")
     parser.add_argument("--timeout", type=float, default=10.0, help="seconds after which a request has failed (10)")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write everything found there")
@@ -40,8 +41,9 @@ def read_options(arguments: Sequence[str] | None) -> argparse.Namespace:
     for spec in options.server or ():
         if not spec.split() or spec.split()[0] not in SERVERS:
             parser.error(f"--server {spec!r}: choose from {', '.join(SERVERS)}")
-    if min(options.workers, options.seconds, options.restarts, options.users, options.timeout) <= 0:
-        parser.error("--workers, --seconds, --restarts, --users and --timeout are positive")
+    numbers = ("workers", "seconds", "restarts", "kill_interval", "users", "timeout")
+    if any(getattr(options, name) <= 0 for name in numbers):
+        parser.error("all numbers are positive")
     return options
 
 
@@ -66,7 +68,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     raise_file_limit(4096)
     servers = _chosen_servers(options.server or list(SERVERS))
     users = dict.fromkeys(USERS, options.users)
-    soak = Soak(options.seconds, options.workers, options.restarts, users, options.timeout)
+    soak = Soak(options.seconds, options.workers, options.restarts, users, options.timeout, options.kill_interval)
     versions = {server.name: server.server(1, None).version() for server in servers}
     print(", ".join(f"{name} {version}" for name, version in versions.items()))
     print(f"{soak.workers} workers; {options.users} users each: {', '.join(user.value for user in users)}\n")

@@ -55,13 +55,14 @@ class Failure:
 
     def __str__(self) -> str:
         record = self.record
-        kept = f"{record.served} answered on it before, the last by {record.before}" if record.served else "new"
+        age = record.began - record.opened
+        kept = f"{age:.3f} s old, {record.served} answered on it before, the last by {record.before}"
         place = f", worker {self.worker}" if self.worker else ""
         detail = f" ({record.detail})" if record.detail else ""
         return (
             f"{record.request}: {record.outcome.value}{detail}, {self.cause.value}{place}; sent at {record.began:.3f}, "
             f"known at {record.ended:.3f}; connection {record.connection or 'none'}, "
-            f"{record.began - record.opened:.3f} s old, {kept}"
+            f"{kept if record.served else 'new'}"
         )
 
 

@@ -1,7 +1,7 @@
 """The application under soak: takes 0 to 50 ms, answers which process it runs in, and keeps a diary.
 
-Each worker process writes into the folder named by SOAK_FOLDER: `PID.ready` is there from the end of its start-up to the
-begin of its shutdown, and `PID.log` has a line for the begin and the end of each request. Lines are written by one
+Each worker process writes into the folder named by SOAK_FOLDER: `PID.ready` is there from the end of its start-up to
+the begin of its shutdown, and `PID.log` has a line for the begin and the end of each request. Lines are written by one
 write(2) each to a file opened for appending: what a killed worker has written is complete up to the moment it died.
 """
 

@@ -15,6 +15,7 @@ import errno
 import gc
 import itertools
 import json
+import os
 import random
 import socket
 import sys
@@ -103,8 +104,8 @@ _OWN_FAULTS = {errno.EADDRNOTAVAIL, errno.EMFILE, errno.ENFILE, errno.ENOBUFS, e
 
 
 class _Connection:
-    def __init__(self, source: str) -> None:
-        self.opened = time.monotonic()
+    def __init__(self, source: str, opened: float) -> None:
+        self.opened = opened
         self.name = ""
         self.served = 0
         self.worker = 0
@@ -260,7 +261,10 @@ class Client:
     async def _request(
         self, user: User, request: str, connection: _Connection | None
     ) -> tuple[_Connection | None, bool]:
-        """One request on `connection`, on a new one where that is None or at its end: what is left, and whether answered."""
+        """One request on `connection`, on a new one where that is None or at its end.
+
+        Gives the connection for the next request, and whether this one was answered.
+        """
         if connection is not None:
             how = connection.closed_by_server()
             if how:
@@ -272,7 +276,7 @@ class Client:
         fresh = connection is None
         if connection is None:
             try:
-                connection = _Connection(next(self._sources))
+                connection = _Connection(next(self._sources), began)
             except OSError as error:
                 raise ClientError(f"socket: {error.strerror}") from error
         closing = "Connection: close\r\n" if user is User.RECONNECTING else ""
@@ -312,7 +316,7 @@ async def _serve_harness(client: Client) -> None:
     loop = asyncio.get_running_loop()
 
     def told() -> None:
-        if not sys.stdin.buffer.raw.read(4096):
+        if not os.read(0, 4096):
             loop.remove_reader(0)
             client.stop()
 

@@ -38,8 +38,10 @@ def _remarks(name: str, row: Row) -> list[str]:
         return [f"{name} FAILED: {row}"]
     kinds = ", ".join(f"{count} {outcome}" for outcome, count in row.unexplained().most_common())
     idle = ", ".join(f"{count} {how}" for how, count in sorted(row.idle_ends.items()))
-    about = [*row.notes, f"between requests: {idle}" if idle else "", f"client's own lag {row.client_lag * 1000:.0f} ms"]
-    lines = [f"{name}: {'; '.join(filter(None, about))}"]
+    about = [*row.notes, f"client's own lag {row.client_lag * 1000:.0f} ms"]
+    if idle:
+        about.append(f"connections between requests: {idle}")
+    lines = [f"{name}: {'; '.join(about)}"]
     lines += [f"{name} PROBLEM: {problem}" for problem in row.problems]
     lines += [f"{name} CONTRADICTION: {text}" for text in row.contradictions[:SHOWN_FAILURES]]
     if kinds:

@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
 
 from bench.load.servers import ROOT, Running, ServerError, process_tree, running
@@ -21,6 +22,7 @@ from bench.soak.servers import LOAD, Supervised, Workers, is_alive
 START_LIMIT = 30.0
 CLIENT_LIMIT = 30.0
 EXIT_LIMIT = 30.0
+LEFT_BEHIND_LIMIT = 1.0
 
 USERS: dict[User, int] = {User.BUSY: 16, User.PAUSING: 16, User.RECONNECTING: 16}
 
@@ -38,6 +40,7 @@ class Soak:
     restarts: int = 10
     users: Mapping[User, int] = field(default_factory=lambda: USERS)
     timeout: float = 10.0
+    kill_interval: float = 1.0
 
 
 @dataclass
@@ -81,7 +84,7 @@ def longest_gap(records: Sequence[Record], began: float, ended: float) -> float:
     """The longest time between two answers in the window, its ends included."""
     answers = sorted(record.ended for record in records if record.outcome is Outcome.ANSWERED)
     times = [began, *(time for time in answers if began < time < ended), ended]
-    return max((later - earlier for earlier, later in zip(times, times[1:], strict=False)), default=0.0)
+    return max((later - earlier for earlier, later in pairwise(times)), default=0.0)
 
 
 def _start_client(server: Running, soak: Soak) -> "subprocess.Popen[str]":
@@ -114,7 +117,11 @@ def _end_server(server: Running, pids: set[int], result: Result) -> None:
     except subprocess.TimeoutExpired:
         result.problems.append(f"not ended {EXIT_LIMIT:g} s after SIGTERM")
         return
-    left = sorted(pid for pid in pids if is_alive(pid))
+    # multiprocessing's tracker ends by itself once its last user has.
+    deadline = time.monotonic() + LEFT_BEHIND_LIMIT
+    while any(map(is_alive, pids)) and time.monotonic() < deadline:
+        time.sleep(0.02)
+    left = sorted(filter(is_alive, pids))
     if left:
         result.problems.append(f"ended and left processes behind: {', '.join(map(str, left))}")
 
@@ -127,7 +134,7 @@ def run(server: Supervised, scenario: Scenario, soak: Soak) -> Result:
         with running(
             server.server(soak.workers, scenario.feature), LOAD, None, {"SOAK_FOLDER": name}
         ) as running_server:
-            stage = Stage(running_server, workers, soak.workers, 0.0, soak.restarts)
+            stage = Stage(running_server, workers, soak.workers, 0.0, soak.restarts, soak.kill_interval)
             try:
                 stage.wait_for(lambda: len(workers.ready()) >= soak.workers, "start", START_LIMIT)
             except Unfinished as error:
@@ -158,9 +165,7 @@ def run(server: Supervised, scenario: Scenario, soak: Soak) -> Result:
         runs = read_diaries(folder)
     failed = [record for record in records if record.outcome is not Outcome.ANSWERED]
     result.requests = len(records)
-    result.failures = [
-        judge(record, runs.get(record.request, ()), stage.kills, stage.stopped) for record in failed
-    ]
+    result.failures = [judge(record, runs.get(record.request, ()), stage.kills, stage.stopped) for record in failed]
     result.latencies = [record.ended - record.began for record in records if record.outcome is Outcome.ANSWERED]
     result.longest_gap = longest_gap(records, began, ended)
     result.contradictions = inconsistencies(records, runs)

@@ -5,6 +5,7 @@ import signal
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 
 from bench.load.servers import Running
 from bench.soak.accounts import Kill
@@ -29,12 +30,21 @@ class Stage:
     count: int
     until: float
     restarts: int
+    kill_interval: float
     kills: list[Kill] = field(default_factory=list)
     stopped: float | None = None
     notes: list[str] = field(default_factory=list)
 
     def remaining(self) -> float:
         return self.until - time.monotonic()
+
+    def settled(self, count: int) -> bool:
+        """So many workers are ready, and no other exists."""
+        return len(self.workers.ready()) == len(self.workers.alive()) == count
+
+    def all_new(self, before: set[int]) -> bool:
+        """All workers are ready, and none of `before` exists."""
+        return len(self.workers.ready() - before) >= self.count and not self.workers.alive() & before
 
     def signal(self, number: int) -> None:
         self.server.process.send_signal(number)
@@ -63,23 +73,17 @@ def restart(stage: Stage) -> None:
         for number in range(1, stage.restarts + 1):
             before = stage.workers.alive()
             stage.signal(signal.SIGHUP)
-            took.append(
-                stage.wait_for(
-                    lambda before=before: len(stage.workers.ready() - before) >= stage.count  # type: ignore[misc]
-                    and not stage.workers.alive() & before,
-                    f"restart {number}",
-                )
-            )
+            took.append(stage.wait_for(partial(stage.all_new, before), f"restart {number}"))
     finally:
         longest = f", the longest {max(took):.1f} s" if took else ""
         stage.notes.append(f"{len(took)} of {stage.restarts} restarts{longest}")
 
 
 def kill(stage: Stage) -> None:
-    """SIGKILL for a worker picked at random, every second."""
+    """SIGKILL for a worker picked at random, every `kill_interval` seconds."""
     missed = 0
     while stage.remaining() > 0:
-        due = time.monotonic() + 1.0
+        due = time.monotonic() + stage.kill_interval
         ready = sorted(stage.workers.ready())
         if ready:
             pid = random.choice(ready)
@@ -99,10 +103,7 @@ def scale(stage: Stage) -> None:
         for number in (signal.SIGTTIN, signal.SIGTTIN, *[signal.SIGTTOU] * 3, signal.SIGTTIN):
             expected += 1 if number == signal.SIGTTIN else -1
             stage.signal(number)
-            stage.wait_for(
-                lambda expected=expected: len(stage.workers.ready()) == len(stage.workers.alive()) == expected,  # type: ignore[misc]
-                f"{number.name} to {expected} workers",
-            )
+            stage.wait_for(partial(stage.settled, expected), f"{number.name} to {expected} workers")
             steps += 1
     stage.notes.append(f"{steps} workers added or removed")
 
@@ -140,7 +141,7 @@ class Scenario:
 SCENARIOS: tuple[Scenario, ...] = (
     Scenario("steady", "nothing is done", steady, share=0.3),
     Scenario("hup", "rolling restarts, one after the other", restart, Feature.RESTART),
-    Scenario("kill", "a random worker killed every second", kill, Feature.RESPAWN),
+    Scenario("kill", "a random worker killed over and over", kill, Feature.RESPAWN),
     Scenario("scale", "workers added and removed", scale, Feature.SCALE),
     Scenario("recycle", f"each worker replaced after {RECYCLE_AFTER} requests", recycle, Feature.RECYCLE, share=0.5),
     Scenario("stop", "SIGTERM under load", stop, share=0.1),
