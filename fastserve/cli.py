@@ -1,6 +1,7 @@
 """The entrances: `fastserve.run`, and the command line, which is derived from the option table."""
 
 import contextlib
+import logging
 import platform
 import sys
 from collections.abc import Callable
@@ -23,10 +24,13 @@ def run(app: Any, *, app_dir: str | None = None, **options: Any) -> None:
     """
     if app_dir is not None:
         sys.path.insert(0, app_dir)
-    _run(Config(app, **options))
+    _run(Config(app, **options), main_module=True)
 
 
-def _run(config: Config) -> None:
+def _run(config: Config, *, main_module: bool) -> None:
+    if config.workers > 1 or config.supervise or config.preload:
+        _supervise(config, main_module)
+        return
     # Imported here, where no loop runs yet: an application may use asyncio.run while it is imported.
     config.load_app()
     server = Server(config)
@@ -34,6 +38,20 @@ def _run(config: Config) -> None:
         server.run()
     if not server.started and not server.should_exit:
         sys.exit(STARTUP_FAILURE)
+
+
+def _supervise(config: Config, main_module: bool) -> None:
+    if not isinstance(config.app, str):
+        logging.getLogger("fastserve.error").warning(
+            "You must pass the application as an import string to enable 'workers', 'supervise' or 'preload'."
+        )
+        sys.exit(STARTUP_FAILURE)
+    # Only those who have workers pay for it.
+    from fastserve.supervisor.supervisor import Supervisor
+
+    code = Supervisor(config, main_module=main_module).run()
+    if code:
+        sys.exit(code)
 
 
 if TYPE_CHECKING:
@@ -110,7 +128,8 @@ def _serve(app: str, app_dir: str, **values: Any) -> None:
         config = Config(app, **values)
     except (ValueError, ImportError) as error:
         raise click.UsageError(str(error)) from None
-    _run(config)
+    # What is run by `__main__` is this command line: workers do without it.
+    _run(config, main_module=False)
 
 
 def _command(callback: Callable[..., None]) -> click.Command:

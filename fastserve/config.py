@@ -8,10 +8,12 @@ two lists of names together.
 
 import os
 from configparser import RawConfigParser
-from dataclasses import KW_ONLY, dataclass, field
-from typing import IO, Any, Final, Literal
+from dataclasses import KW_ONLY, dataclass, field, replace
+from typing import IO, Any, Final, Literal, cast
 
-from fastserve.options import LOG_LEVELS, OPTIONS
+from fastserve.bind import Bind, parse_bind
+from fastserve.cgroup import cpu_limit
+from fastserve.options import LOG_LEVELS, MOST_WORKERS, OPTIONS
 
 __all__ = ["LOGGING_CONFIG", "LOG_LEVELS", "STARTUP_FAILURE", "LogConfig", "Settings"]
 
@@ -51,12 +53,26 @@ def _default(param: str) -> Any:
     return OPTIONS[param].default
 
 
+def _worker_count(given: int | str | None) -> int:
+    """The number of workers for what was given; where nothing was, WEB_CONCURRENCY is asked."""
+    if given is None:
+        text = os.environ.get("WEB_CONCURRENCY", "").strip()
+        try:
+            given = cast(int | str | None, OPTIONS["workers"].parse(text)) if text else None
+        except ValueError as error:
+            raise ValueError(f"WEB_CONCURRENCY: {error}") from None
+    if isinstance(given, str):
+        return min(cpu_limit(), MOST_WORKERS)
+    return given or 1
+
+
 @dataclass(eq=False)
 class Settings:
     """The options of one server, checked.
 
     Takes the application (an import string or the object) and any option of the table by its parameter name. Raises
-    TypeError for a name that does not exist and ValueError, naming the parameter, for a value out of range.
+    TypeError for a name that does not exist and ValueError, naming the parameter, for a value out of range. `workers`
+    may be given as "auto" or None; it is a number afterwards.
     """
 
     app: Any
@@ -71,7 +87,13 @@ class Settings:
     lifespan: str = _default("lifespan")
     root_path: str = _default("root_path")
     uds_permissions: int | None = _default("uds_permissions")
+    bind: list[str] = field(default_factory=list)
     backlog: int = _default("backlog")
+    workers: int = _default("workers")
+    supervise: bool = _default("supervise")
+    preload: bool = _default("preload")
+    pid_file: str | None = _default("pid_file")
+    process_name: str = _default("process_name")
     transport: Literal["auto", "native", "loop"] = _default("transport")
     task: Literal["auto", "native", "asyncio"] = _default("task")
     reset_contextvars: bool = _default("reset_contextvars")
@@ -85,6 +107,8 @@ class Settings:
     limit_concurrency: int | None = _default("limit_concurrency")
     limit_max_requests: int | None = _default("limit_max_requests")
     limit_max_requests_jitter: int = _default("limit_max_requests_jitter")
+    limit_max_rss: int | None = _default("limit_max_rss")
+    limit_worker_lifetime: float | None = _default("limit_worker_lifetime")
     limit_request_line: int = _default("limit_request_line")
     limit_request_head: int = _default("limit_request_head")
     limit_request_fields: int = _default("limit_request_fields")
@@ -97,6 +121,9 @@ class Settings:
     timeout_graceful_shutdown: float | None = _default("timeout_graceful_shutdown")
     timeout_graceful_disconnect: float | None = _default("timeout_graceful_disconnect")
     timeout_graceful_cancel: float = _default("timeout_graceful_cancel")
+    timeout_graceful_idle: float = _default("timeout_graceful_idle")
+    timeout_worker_startup: float | None = _default("timeout_worker_startup")
+    timeout_worker_healthcheck: float | None = _default("timeout_worker_healthcheck")
     http: str = _default("http")
     ws: str = _default("ws")
 
@@ -110,6 +137,23 @@ class Settings:
                     raise ValueError(f"{param}: {error}") from None
         if isinstance(self.log_config, os.PathLike):
             self.log_config = os.fspath(self.log_config)
+        self.workers = _worker_count(self.workers)
+
+    @property
+    def binds(self) -> list[Bind]:
+        """Where to listen: `bind`, else `fd`, else `uds`, else `host` and `port`."""
+        if self.bind:
+            requested = [parse_bind(text) for text in self.bind]
+        elif self.fd is not None:
+            requested = [Bind(fd=self.fd)]
+        elif self.uds is not None:
+            requested = [Bind(path=self.uds)]
+        else:
+            requested = [Bind(host=self.host or "", port=self.port)]
+        return [
+            replace(bind, mode=self.uds_permissions) if bind.path is not None and bind.mode is None else bind
+            for bind in requested
+        ]
 
     @property
     def encoded_headers(self) -> list[tuple[bytes, bytes]]:

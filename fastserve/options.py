@@ -16,15 +16,23 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Final, Literal
 
+from fastserve.bind import parse_bind
+
 ENV_PREFIX: Final = "FASTSERVE_"
 
 LOG_LEVELS: Final = {"critical": 50, "error": 40, "warning": 30, "info": 20, "debug": 10, "trace": 5}
 
-Group = Literal["Application", "Listening", "Running", "Responses", "Logging", "Limits", "Timeouts", "Other"]
+Group = Literal[
+    "Application", "Listening", "Workers", "Running", "Responses", "Logging", "Limits", "Timeouts", "Other"
+]  # fmt: skip
+
+MOST_WORKERS: Final = 256
+"""Workers that one supervisor keeps, at most."""
 
 _TRUE = frozenset({"1", "true", "t", "yes", "y", "on"})
 _FALSE = frozenset({"0", "false", "f", "no", "n", "off"})
 _TOKEN = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
+_SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([kmg]?)(?:i?b)?", re.IGNORECASE)
 _BAD_FIELD_VALUE = re.compile(r"[^\t\x20-\x7e\x80-\xff]")
 
 
@@ -93,6 +101,49 @@ class Integer(ValueType):
         if value < self.minimum or (self.maximum is not None and value > self.maximum):
             bound = f"at least {self.minimum}" if self.maximum is None else f"between {self.minimum} and {self.maximum}"
             raise ValueError(f"{value} is not {bound}")
+        return value
+
+
+@dataclass(frozen=True)
+class IntegerOrAuto(Integer):
+    """A whole number, or `auto`: found out where it is used."""
+
+    metavar: str = "INTEGER|auto"
+
+    def parse(self, text: str) -> int | str:  # type: ignore[override]  # one value more than its base
+        return self.check(text.strip().lower()) if text.strip().lower() == "auto" else super().parse(text)
+
+    def check(self, value: object) -> int | str:  # type: ignore[override]  # one value more than its base
+        return value if value == "auto" and isinstance(value, str) else super().check(value)
+
+
+@dataclass(frozen=True)
+class Size(Integer):
+    """A number of bytes; as a string with an optional suffix K, M or G (powers of 1024, `KiB` and `kb` are K too)."""
+
+    metavar: str = "BYTES"
+
+    def parse(self, text: str) -> int:
+        match = _SIZE.fullmatch(text.strip())
+        if match is None:
+            raise ValueError(f"{text!r} is not a number of bytes such as 65536, 64K or 1.5G")
+        number, suffix = match.groups()
+        return super().check(int(float(number) * 1024 ** " kmg".index(suffix.lower() or " ")))
+
+    def check(self, value: object) -> int:
+        return self.parse(value) if isinstance(value, str) else super().check(value)
+
+
+@dataclass(frozen=True)
+class Address(ValueType):
+    """Where to listen; `fastserve.bind` has the grammar. The value is the text, as it was given."""
+
+    metavar: str = "ADDRESS"
+
+    def check(self, value: object) -> str:
+        if not isinstance(value, str):
+            raise ValueError(f"{value!r} is not a string")
+        parse_bind(value)
         return value
 
 
@@ -312,8 +363,37 @@ _TABLE: Final = (
         optional=True, uvicorn="fd", gunicorn="bind",
     ),
     Option(
+        "bind", Address(), None,
+        "Listen on host:port, [ipv6]:port, :port, unix:path?mode=660 or fd://number, instead of what host, port, uds "
+        "and fd say; may be repeated.",
+        "Listening", multiple=True, gunicorn="bind",
+    ),
+    Option(
         "backlog", Integer(1, 2**31 - 1), 2048, "Connections the kernel holds until they are accepted.", "Listening",
         uvicorn="backlog", gunicorn="backlog",
+    ),
+    # Workers
+    Option(
+        "workers", IntegerOrAuto(1, MOST_WORKERS), None,
+        "Worker processes; auto: one per CPU that this process may use. Default: $WEB_CONCURRENCY, else 1.", "Workers",
+        optional=True, uvicorn="workers", gunicorn="workers",
+    ),
+    Option(
+        "supervise", Flag(), False, "Run a supervisor for a single worker too: rolling restarts, recovery, health.",
+        "Workers",
+    ),
+    Option(
+        "preload", Flag(), False,
+        "Import the application once and fork the workers from there; SIGHUP imports it again.", "Workers",
+        gunicorn="preload_app",
+    ),
+    Option(
+        "pid_file", FilePath(), None, "Write the process id into this file while the server runs.", "Workers",
+        name="--pid", optional=True, gunicorn="pidfile",
+    ),
+    Option(
+        "process_name", Text(), "fastserve", "What the titles of the processes begin with.", "Workers",
+        gunicorn="proc_name",
     ),
     # Running
     Option(
@@ -367,7 +447,8 @@ _TABLE: Final = (
         "Limits", optional=True, uvicorn="limit_concurrency", gunicorn="worker_connections",
     ),
     Option(
-        "limit_max_requests", Integer(1), None, "Stop the process after this many requests.", "Limits",
+        "limit_max_requests", Integer(1), None,
+        "Stop the process after this many requests; a supervised worker is replaced first.", "Limits",
         optional=True, uvicorn="limit_max_requests", gunicorn="max_requests",
     ),
     Option(
@@ -375,11 +456,19 @@ _TABLE: Final = (
         uvicorn="limit_max_requests_jitter", gunicorn="max_requests_jitter",
     ),
     Option(
-        "limit_request_line", Integer(16), 8192, "Bytes of a request line; beyond: 414.", "Limits",
+        "limit_max_rss", Size(1), None, "Resident memory of a supervised worker; one that has more is replaced.",
+        "Limits", optional=True,
+    ),
+    Option(
+        "limit_worker_lifetime", Seconds(), None, "Age at which a supervised worker is replaced, give or take 10 %.",
+        "Limits", optional=True,
+    ),
+    Option(
+        "limit_request_line", Size(16), 8192, "Bytes of a request line; beyond: 414.", "Limits",
         gunicorn="limit_request_line",
     ),
     Option(
-        "limit_request_head", Integer(64), 65536, "Bytes of a request's head, or of its trailers; beyond: 431.",
+        "limit_request_head", Size(64), 65536, "Bytes of a request's head, or of its trailers; beyond: 431.",
         "Limits", uvicorn="h11_max_incomplete_event_size", gunicorn="limit_request_field_size",
     ),
     Option(
@@ -387,7 +476,7 @@ _TABLE: Final = (
         gunicorn="limit_request_fields",
     ),
     Option(
-        "limit_request_body", Integer(1), None, "Bytes of a request's body; beyond: 413. Default: no limit.", "Limits",
+        "limit_request_body", Size(1), None, "Bytes of a request's body; beyond: 413. Default: no limit.", "Limits",
         optional=True,
     ),
     # Timeouts
@@ -425,6 +514,21 @@ _TABLE: Final = (
     Option(
         "timeout_graceful_cancel", Seconds(zero=True), 5.0,
         "When stopping: time for cancelled tasks to clean up before their connections are aborted.", "Timeouts",
+    ),
+    Option(
+        "timeout_graceful_idle", Seconds(zero=True), 1.0,
+        "When stopping: time a connection that has just become idle gets for one more request.", "Timeouts",
+    ),
+    Option(
+        "timeout_worker_startup", Seconds(zero=True), 60.0,
+        "Time for a supervised worker to become ready, the application's startup included; none or 0: no limit.",
+        "Timeouts", optional=True,
+    ),
+    Option(
+        "timeout_worker_healthcheck", Seconds(), 30.0,
+        "Time for which a supervised worker's event loop may be blocked; then it is killed and replaced. At half of it "
+        "its stack and its requests are logged.",
+        "Timeouts", optional=True, uvicorn="timeout_worker_healthcheck", gunicorn="timeout",
     ),
     # Accepted, so that a uvicorn command line works unchanged
     Option(

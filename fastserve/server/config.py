@@ -7,11 +7,13 @@ cannot work is one line in the log and exit code 3 (SystemExit), as on the comma
 import configparser
 import inspect
 import logging
+import os
 import socket
 import sys
 from collections.abc import Callable
 from typing import Any, NoReturn
 
+from fastserve.bind import Bind
 from fastserve.config import STARTUP_FAILURE, Settings
 from fastserve.server import interface, logs, loops
 from fastserve.server.importer import ImportFromStringError, import_from_string
@@ -87,13 +89,18 @@ class Config(Settings):
         except (ImportFromStringError, ModuleNotFoundError) as error:
             self._fail("Error loading custom loop setup function. %s", error)
 
+    def requested_binds(self) -> list[Bind]:
+        """Where to listen: `bind`, `fd` or `uds`; else the sockets of the service manager; else `host` and `port`.
+
+        Takes the service manager's variables out of the environment, so that they are found once. Raises OSError where
+        they make no sense.
+        """
+        passed = listeners.passed_sockets(os.environ)
+        return passed if passed and not self.bind and self.fd is None and self.uds is None else self.binds
+
     def listen(self) -> list[Listener]:
-        """Bind and listen as `fd`, `uds` or `host` and `port` say, in this order. Raises OSError."""
-        if self.fd is not None:
-            return [listeners.inherit(self.fd, self.backlog)]
-        if self.uds is not None:
-            return [listeners.bind_unix(self.uds, self.uds_permissions, self.backlog)]
-        return listeners.bind_tcp(self.host, self.port, self.backlog)
+        """Bind and listen on every one of `requested_binds`. Raises OSError."""
+        return listeners.bind_all(self.requested_binds(), self.backlog)
 
     def bind_socket(self) -> socket.socket:
         """A listening socket that child processes inherit, announced in the log. Logs and exits where that fails.
@@ -110,15 +117,24 @@ class Config(Settings):
         return first.sock
 
     def announce(self, bound: list[Listener]) -> None:
-        """Log where the server can be reached."""
-        name = bound[0].sock.getsockname()
+        """Log where the server can be reached: one line for each bind, also if its name has several addresses."""
+        announced: list[Bind] = []
+        for listener in bound:
+            # By identity: two binds to free ports are equal and not the same.
+            if listener.bind is not None and not any(listener.bind is bind for bind in announced):
+                announced.append(listener.bind)
+                self._announce(listener.bind, listener.sock.getsockname())
+
+    def _announce(self, bind: Bind, name: Any) -> None:
         arguments: tuple[Any, ...]
-        if self.fd is not None:
+        if bind.fd is not None:
             address, arguments = "socket %s", (name,)
-        elif self.uds is not None:
-            address, arguments = "unix socket %s", (self.uds,)
+            if bind.name:
+                address, arguments = "socket %s named %s", (name, bind.name)
+        elif bind.path is not None:
+            address, arguments = "unix socket %s", (bind.path,)
         else:
-            host = self.host or name[0]
+            host = bind.host or name[0]
             address = "%s://[%s]:%d" if ":" in host else "%s://%s:%d"
             arguments = ("http", host, name[1])
         prefix, suffix = "Fastserve running on ", " (Press CTRL+C to quit)"

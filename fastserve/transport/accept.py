@@ -87,6 +87,10 @@ class NativeServer(asyncio.AbstractServer):
     async def serve_forever(self) -> None:
         await self._loop.create_future()
 
+    def pause(self) -> None:
+        """Stop accepting for now; what connects waits in the kernel's queue, for this worker or another."""
+        self._listener.pause()
+
     def close(self) -> None:
         """Stop accepting. Connections go on; the socket stays its owner's to close."""
         self._listener.close()

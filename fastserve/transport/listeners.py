@@ -6,6 +6,11 @@ listening when they are returned, so a port that is taken is noticed here and no
 
 The file of a Unix socket belongs to whoever bound it: `Listener.close` removes it, unless the path has meanwhile become
 somebody else's (another device or inode).
+
+`SlotBinds` gives every worker slot a listening socket of its own for the same TCP address (SO_REUSEPORT, socket(7)).
+That option alone would let a second server join the port unnoticed, so the first socket of an address binds and listens
+without it, which the kernel allows to one socket only, and is given the option afterwards: from then on it admits
+sisters of the same user. There is no moment at which the port is free again and no socket that listens only to test.
 """
 
 import contextlib
@@ -13,8 +18,12 @@ import errno
 import os
 import socket
 import stat
+import time
+from collections.abc import MutableMapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
+
+from fastserve.bind import Bind
 
 UNIX_PATH_LIMIT = 107
 """Bytes of a Unix socket's path: sun_path of unix(7) without its final NUL."""
@@ -26,6 +35,12 @@ _UNUSABLE_ADDRESS = frozenset({errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT})
 
 _FREE_PORT_ATTEMPTS = 10
 
+# Somebody else who tries to take a port that is ours holds it, bound and not listening, until listen(2) fails.
+_SISTER_ATTEMPTS = 20
+_SISTER_PAUSE = 0.005
+
+_FIRST_PASSED_FD: Final = 3
+
 
 @dataclass(eq=False)
 class Listener:
@@ -34,6 +49,8 @@ class Listener:
     sock: socket.socket
     path: str | None = None
     identity: tuple[int, int] | None = None
+    bind: Bind | None = None
+    """What asked for it. Several addresses of one name have the same."""
 
     def close(self) -> None:
         """Stop listening and remove the socket's file if it is still ours. May be called again."""
@@ -45,21 +62,45 @@ class Listener:
             self.path = None
 
 
-def bind_tcp(host: str | None, port: int, backlog: int) -> list[Listener]:
+def bind_all(binds: list[Bind], backlog: int) -> list[Listener]:
+    """Listen on every one of `binds`, in their order; a name with several addresses has a listener for each.
+
+    Where 0.0.0.0 is asked for as well, `::` on the same port is IPv6 alone. Raises OSError; then nothing is left bound.
+    """
+    bound: list[Listener] = []
+    every_ipv4 = {bind.port for bind in binds if bind.host == "0.0.0.0" and bind.path is None and bind.fd is None}
+    try:
+        for bind in binds:
+            if bind.fd is not None:
+                new = [inherit(bind.fd, backlog)]
+            elif bind.path is not None:
+                new = [bind_unix(bind.path, bind.mode, backlog)]
+            else:
+                new = bind_tcp(bind.host, bind.port, backlog, ipv6_only=bind.port != 0 and bind.port in every_ipv4)
+            for listener in new:
+                listener.bind = bind
+            bound += new
+    except OSError:
+        close_all(bound)
+        raise
+    return bound
+
+
+def bind_tcp(host: str | None, port: int, backlog: int, *, ipv6_only: bool = False) -> list[Listener]:
     """Listen on `host`, one socket per address the name has.
 
-    An empty host (or None) and `::` are every IPv6 and, in the same socket, every IPv4 address; without IPv6 the
-    empty host is every IPv4 address. Port 0 takes one free port for all of them. Raises OSError.
+    An empty host (or None) and `::` are every IPv6 and, in the same socket unless `ipv6_only`, every IPv4 address;
+    without IPv6 the empty host is every IPv4 address. Port 0 takes one free port for all of them. Raises OSError.
     """
     addresses = _addresses(host, port)
     for _ in range(0 if port else _FREE_PORT_ATTEMPTS - 1):
         try:
-            return _bind_all(addresses, backlog)
+            return _bind_addresses(addresses, backlog, ipv6_only)
         except OSError as error:
             # The free port of the first address may be taken on another.
             if error.errno != errno.EADDRINUSE:
                 raise
-    return _bind_all(addresses, backlog)
+    return _bind_addresses(addresses, backlog, ipv6_only)
 
 
 def bind_unix(path: str, permissions: int | None, backlog: int) -> Listener:
@@ -118,6 +159,95 @@ def close_all(listeners: list[Listener]) -> None:
         listener.close()
 
 
+def passed_sockets(environ: MutableMapping[str, str]) -> list[Bind]:
+    """The sockets that the service manager passed to this process (sd_listen_fds(3)), with their names.
+
+    Takes LISTEN_FDS, LISTEN_PID and LISTEN_FDNAMES out of `environ`, so that no child believes they are its own, and
+    keeps the descriptors from programs that the process starts. Empty where there is nothing for this process. Raises
+    OSError for values that make no sense.
+    """
+    count, pid, names = (environ.pop(name, "") for name in ("LISTEN_FDS", "LISTEN_PID", "LISTEN_FDNAMES"))
+    if not count or (pid.isdecimal() and int(pid) != os.getpid()):
+        return []
+    if not count.isdecimal() or not pid.isdecimal():
+        raise OSError(errno.EINVAL, f"error in LISTEN_FDS={count!r} and LISTEN_PID={pid!r}: not numbers")
+    binds = []
+    labels = names.split(":") if names else []
+    for position in range(int(count)):
+        fd = _FIRST_PASSED_FD + position
+        with contextlib.suppress(OSError):  # `inherit` tells what is wrong with it
+            os.set_inheritable(fd, False)
+        binds.append(Bind(fd=fd, name=labels[position] if position < len(labels) else ""))
+    return binds
+
+
+class SlotBinds:
+    """The listening sockets of all worker slots, owned by one process that never accepts from them.
+
+    A listener's index is its position in `places`, and the same in every slot. TCP addresses have one socket per slot;
+    everything else, and TCP where there is no SO_REUSEPORT, one that all slots share (`common`). The constructor binds,
+    listens and makes slot 0; raises OSError as `bind_all` does.
+    """
+
+    def __init__(self, binds: list[Bind], backlog: int) -> None:
+        self._backlog = backlog
+        self.places = bind_all(binds, backlog)
+        """One listener per index: the shared ones and those of slot 0."""
+        self._separate = [_admit_sisters(listener) for listener in self.places]
+        self._slots: dict[int, list[tuple[int, Listener]]] = {0: self._of_places(separate=True)}
+
+    def common(self) -> list[tuple[int, Listener]]:
+        """(index, listener) of those that every slot serves."""
+        return self._of_places(separate=False)
+
+    def slot(self, number: int) -> list[tuple[int, Listener]]:
+        """(index, listener) of those that belong to the slot alone, made when it is first asked for. Raises OSError."""
+        if number not in self._slots:
+            made: list[tuple[int, Listener]] = []
+            try:
+                for index, first in self._slots[0]:
+                    made.append((index, Listener(_bind_sister(first.sock, self._backlog), bind=first.bind)))
+            except OSError as error:
+                close_all([listener for _, listener in made])
+                raise _bind_error(first.sock.getsockname(), error) from None
+            self._slots[number] = made
+        return self._slots[number]
+
+    def close(self) -> None:
+        """Close all of them; connections that nobody has accepted are reset. The file of a Unix socket goes."""
+        close_all(self.places)
+        for made in self._slots.values():
+            close_all([listener for _, listener in made])
+
+    def _of_places(self, *, separate: bool) -> list[tuple[int, Listener]]:
+        return [(index, listener) for index, listener in enumerate(self.places) if self._separate[index] is separate]
+
+
+def _admit_sisters(listener: Listener) -> bool:
+    """Let further sockets bind the address of one that listens; returns whether they can."""
+    if listener.bind is None or listener.bind.fd is not None or listener.path is not None:
+        return False
+    try:
+        listener.sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+    except (AttributeError, OSError):
+        return False
+    return True
+
+
+def _bind_sister(first: socket.socket, backlog: int) -> socket.socket:
+    """A further socket that listens on the address of `first`, of the same user."""
+    family, address = first.family, first.getsockname()
+    ipv6_only = family == socket.AF_INET6 and bool(first.getsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY))
+    for _ in range(_SISTER_ATTEMPTS - 1):
+        try:
+            return _bind_address(family, address, backlog, ipv6_only=ipv6_only, reuse_port=True)
+        except OSError as error:
+            if error.errno != errno.EADDRINUSE:
+                raise
+            time.sleep(_SISTER_PAUSE)
+    return _bind_address(family, address, backlog, ipv6_only=ipv6_only, reuse_port=True)
+
+
 _Address = tuple[socket.AddressFamily, tuple[Any, ...]]
 
 
@@ -133,7 +263,7 @@ def _addresses(host: str | None, port: int) -> list[_Address]:
     return list(dict.fromkeys((family, sa) for family, _, _, _, sa in found))
 
 
-def _bind_all(addresses: list[_Address], backlog: int) -> list[Listener]:
+def _bind_addresses(addresses: list[_Address], backlog: int, ipv6_only: bool) -> list[Listener]:
     """One listener per address, all on the port that the first one got.
 
     Unusable addresses are skipped unless all of them are; for any other error what was bound is closed again.
@@ -144,9 +274,11 @@ def _bind_all(addresses: list[_Address], backlog: int) -> list[Listener]:
         if listeners:
             address = (address[0], listeners[0].sock.getsockname()[1], *address[2:])
         try:
-            listeners.append(Listener(_bind_address(family, address, backlog)))
+            # '::' answers IPv4 too; one IPv6 address next to an IPv4 one must not claim both.
+            v6_only = ipv6_only or address[0] != "::"
+            listeners.append(Listener(_bind_address(family, address, backlog, ipv6_only=v6_only)))
         except OSError as error:
-            described = OSError(error.errno, f"error while attempting to bind on address {address!r}: {_words(error)}")
+            described = _bind_error(address, error)
             if error.errno in _UNUSABLE_ADDRESS:
                 unusable = described
                 continue
@@ -157,13 +289,16 @@ def _bind_all(addresses: list[_Address], backlog: int) -> list[Listener]:
     return listeners
 
 
-def _bind_address(family: socket.AddressFamily, address: tuple[Any, ...], backlog: int) -> socket.socket:
+def _bind_address(
+    family: int, address: tuple[Any, ...], backlog: int, *, ipv6_only: bool, reuse_port: bool = False
+) -> socket.socket:
     sock = socket.socket(family, socket.SOCK_STREAM)
     try:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if reuse_port:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         if family == socket.AF_INET6:
-            # '::' answers IPv4 too; one IPv6 address next to an IPv4 one must not claim both.
-            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, int(address[0] != "::"))
+            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, int(ipv6_only))
         sock.bind(address)
         sock.listen(backlog)
         sock.setblocking(False)
@@ -216,6 +351,10 @@ def _identity(path: str) -> tuple[int, int]:
 def _words(error: Exception) -> str:
     text = error.strerror if isinstance(error, OSError) else None
     return (text or str(error)).lower()
+
+
+def _bind_error(address: Any, error: OSError) -> OSError:
+    return OSError(error.errno, f"error while attempting to bind on address {address!r}: {_words(error)}")
 
 
 def _unix_error(path: str, number: int | None, text: str | None) -> OSError:

@@ -54,7 +54,11 @@ def uvicorn_twins():
 
 
 # Finite where uvicorn waits for ever: an event stream must not hold up a deployment.
-DIFFERENT_DEFAULTS = {"timeout_graceful_shutdown": (30.0, None)}
+DIFFERENT_DEFAULTS = {
+    "timeout_graceful_shutdown": (30.0, None),
+    # Counts time in which the event loop itself stands still, which no side thread covers up.
+    "timeout_worker_healthcheck": (30.0, 5),
+}
 
 
 @pytest.mark.parametrize(("row", "theirs"), uvicorn_twins(), ids=lambda value: getattr(value, "param", ""))
