@@ -14,6 +14,9 @@ from fastserve.config import LOGGING_CONFIG, STARTUP_FAILURE
 from fastserve.options import OPTIONS, Flag, Group, Option
 from fastserve.server.config import Config
 from fastserve.server.server import Server
+from fastserve.supervisor import pidfile
+
+logger = logging.getLogger("fastserve.error")
 
 
 def run(app: Any, *, app_dir: str | None = None, **options: Any) -> None:
@@ -28,9 +31,20 @@ def run(app: Any, *, app_dir: str | None = None, **options: Any) -> None:
 
 
 def _run(config: Config, *, main_module: bool) -> None:
-    if config.workers > 1 or config.supervise or config.preload:
-        _supervise(config, main_module)
-        return
+    with contextlib.ExitStack() as stack:
+        if config.pid_file is not None:
+            try:
+                stack.enter_context(pidfile.held(config.pid_file))
+            except OSError as error:
+                logger.error(error)
+                sys.exit(STARTUP_FAILURE)
+        if config.workers > 1 or config.supervise or config.preload:
+            _supervise(config, main_module)
+        else:
+            _run_server(config)
+
+
+def _run_server(config: Config) -> None:
     # Imported here, where no loop runs yet: an application may use asyncio.run while it is imported.
     config.load_app()
     server = Server(config)
@@ -42,7 +56,7 @@ def _run(config: Config, *, main_module: bool) -> None:
 
 def _supervise(config: Config, main_module: bool) -> None:
     if not isinstance(config.app, str):
-        logging.getLogger("fastserve.error").warning(
+        logger.warning(
             "You must pass the application as an import string to enable 'workers', 'supervise' or 'preload'."
         )
         sys.exit(STARTUP_FAILURE)

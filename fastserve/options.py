@@ -525,9 +525,9 @@ _TABLE: Final = (
         "Timeouts", optional=True,
     ),
     Option(
-        "timeout_worker_healthcheck", Seconds(), 30.0,
-        "Time for which a supervised worker's event loop may be blocked; then it is killed and replaced. At half of it "
-        "its stack and its requests are logged.",
+        "timeout_worker_healthcheck", Seconds(zero=True), 30.0,
+        "Time for which a supervised worker's event loop may be blocked; then it is killed and replaced; none or 0: no "
+        "limit. At half of it its stack and its requests are logged.",
         "Timeouts", optional=True, uvicorn="timeout_worker_healthcheck", gunicorn="timeout",
     ),
     # Accepted, so that a uvicorn command line works unchanged

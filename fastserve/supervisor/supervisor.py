@@ -63,6 +63,9 @@ class Supervisor:
             config.announce(binds.places)
             try:
                 system = System(config, binds, selector, main_module=self._main_module)
+            except OSError as error:
+                logger.error(error)
+                return STARTUP_FAILURE
             except _UNPICKLABLE as error:
                 logger.error("Cannot pass the options on to worker processes: %s", error)
                 return STARTUP_FAILURE

@@ -6,6 +6,7 @@ policy. Nothing blocks but the exec of a new process, which takes about a millis
 """
 
 import contextlib
+import errno
 import logging
 import math
 import multiprocessing.spawn
@@ -182,7 +183,8 @@ class System:
         self.board = Board()
         self._free_cells = deque(range(_CELLS))
         if config.preload:
-            host.become_subreaper()
+            if not host.become_subreaper():
+                raise OSError(errno.ENOSYS, "preload: the kernel does not let this process adopt its workers")
             self._reaps_all = True
         common = [(index, listener.sock) for index, listener in binds.common()]
         if common:
@@ -246,17 +248,7 @@ class System:
             self._failed_rebuild = str(error)
 
     def notify(self, state: str, text: str = "") -> None:
-        match state:
-            case "ready":
-                self._notifier.ready()
-            case "reloading":
-                self._notifier.reloading()
-            case "stopping":
-                self._notifier.stopping()
-            case "status":
-                self._notifier.status(text)
-            case "watchdog":
-                self._notifier.watchdog()
+        self._notifier.notify(state, text)
 
     # --- for the supervisor's loop
 
@@ -318,6 +310,7 @@ class System:
         for slot in self._slots.values():
             slot.close()
         self._binds.close()
+        self._notifier.close()
         self.board.close()
         os.close(self._payload)
 
