@@ -15,6 +15,8 @@ from fastserve.options import OPTIONS, Flag, Group, Option
 from fastserve.server.config import Config
 from fastserve.server.server import Server
 from fastserve.supervisor import pidfile
+from fastserve.supervisor.notifying import NotifyingServer
+from fastserve.supervisor.systemd import Notifier
 
 logger = logging.getLogger("fastserve.error")
 
@@ -30,7 +32,7 @@ def run(app: Any, *, app_dir: str | None = None, **options: Any) -> None:
     _run(Config(app, **options), main_module=True)
 
 
-def _run(config: Config, *, main_module: bool) -> None:
+def _run(config: Config, *, main_module: bool = False) -> None:
     with contextlib.ExitStack() as stack:
         if config.pid_file is not None:
             try:
@@ -47,8 +49,9 @@ def _run(config: Config, *, main_module: bool) -> None:
 def _run_server(config: Config) -> None:
     # Imported here, where no loop runs yet: an application may use asyncio.run while it is imported.
     config.load_app()
-    server = Server(config)
-    with contextlib.suppress(KeyboardInterrupt):
+    notifier = Notifier()
+    server = NotifyingServer(config, notifier) if notifier.enabled else Server(config)
+    with contextlib.closing(notifier), contextlib.suppress(KeyboardInterrupt):
         server.run()
     if not server.started and not server.should_exit:
         sys.exit(STARTUP_FAILURE)
@@ -142,8 +145,7 @@ def _serve(app: str, app_dir: str, **values: Any) -> None:
         config = Config(app, **values)
     except (ValueError, ImportError) as error:
         raise click.UsageError(str(error)) from None
-    # What is run by `__main__` is this command line: workers do without it.
-    _run(config, main_module=False)
+    _run(config)
 
 
 def _command(callback: Callable[..., None]) -> click.Command:

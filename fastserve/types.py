@@ -38,11 +38,18 @@ class WorkerProtocol(Protocol):
     def connections(self) -> int:
         """Connections open now."""
 
-    def running(self) -> list[RunningRequest]:
-        """The requests whose response is not complete."""
+    @property
+    def tasks(self) -> int:
+        """How many requests are running now."""
 
-    def drain(self) -> None:
-        """Close idle connections now, the others after the response they are sending."""
+    def running(self, limit: int = 0) -> list[RunningRequest]:
+        """The requests whose response is not complete, oldest first; with a limit only so many."""
+
+    def drain(self, hand_on: bool = False, idle_grace: float = 0.0) -> None:
+        """Let go of every connection as soon as it is idle: to another worker, or by closing it.
+
+        idle_grace: seconds for which one that has just become idle waits for a last request before it closes.
+        """
 
     def disconnect(self) -> int:
         """Deliver `http.disconnect` to every running request; returns how many."""

@@ -16,6 +16,7 @@ cdef class Stream:
     # through a local reference.
     cdef Connection connection
     cdef readonly bint blocked      # bytes wait for the kernel; Connection.drained() follows when none do any more
+    cdef readonly bint resumed      # another worker has served it before: it begins between two requests
 
     # Send bytes, or keep a copy of what the kernel does not take. A broken stream swallows them.
     cdef int write(self, const char* data, Py_ssize_t size) except -1
@@ -31,6 +32,14 @@ cdef class Stream:
     cdef int close(self) except -1
     # Close now, with a reset; what was not sent is lost. Connection.lost() follows.
     cdef int abort(self) except -1
+    # Bytes from the peer wait in the kernel: closing now would reset the connection.
+    cdef bint readable(self) noexcept
+    # Streams of this kind can change their worker.
+    cdef bint movable(self) noexcept
+    # Let another worker serve the connection: the peer does not notice. Only while nothing is pending in our memory,
+    # either way; what the kernel holds goes along. `fresh`: no request has come yet. True: Connection.lost() follows.
+    # False: not now, and nothing has changed.
+    cdef bint hand_on(self, bint fresh) except -1
     cdef Endpoint endpoint(self)
 
 
@@ -48,7 +57,7 @@ cdef class Connection(TimerEntry):
     # The stream is gone. `reason` is an exception or None.
     cdef int lost(self, object reason) except -1
 
-    # The worker stops: finish what runs, take nothing new.
+    # The worker stops, in the way its fields say: finish what runs, leave when idle. May be called again and again.
     cdef int drain(self) except -1
     # Move output that belongs to this connection out of the worker's write buffer.
     cdef int release_output(self) except -1
@@ -64,8 +73,11 @@ cdef class WorkerState:
     cdef TimerWheel wheel
     cdef double now                     # the clock at the latest event
     cdef readonly set open_connections
-    cdef ExchangeList running_exchanges
+    cdef ExchangeList running_exchanges # all but the one that the handler is being called for, if it is called:
+    cdef void* handling                 # that one, borrowed, for who looks from a signal handler; else NULL
     cdef readonly bint draining
+    cdef readonly bint handing_on       # draining: connections change their worker where they can
+    cdef double idle_grace              # draining otherwise: seconds that a connection is kept after becoming idle
     # Scratch: one of each per worker, used by one connection at a time.
     cdef HeadMemory head
     cdef ResponseWriter writer

@@ -5,6 +5,7 @@ from fastserve.protocol._timers import TimerEntry
 
 class Stream:
     blocked: bool
+    resumed: bool
 
 class Connection(TimerEntry): ...
 
@@ -12,6 +13,7 @@ class WorkerState:
     loop: AbstractEventLoop
     open_connections: set[Connection]
     draining: bool
+    handing_on: bool
     limit_request_body: int
     limit_concurrency: int
     request_limit: int

@@ -31,6 +31,15 @@ cdef class Stream:
     cdef int abort(self) except -1:
         raise NotImplementedError
 
+    cdef bint readable(self) noexcept:
+        return False
+
+    cdef bint movable(self) noexcept:
+        return False
+
+    cdef bint hand_on(self, bint fresh) except -1:
+        return False
+
     cdef Endpoint endpoint(self):
         return Endpoint(None, None)
 

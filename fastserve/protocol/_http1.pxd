@@ -45,6 +45,7 @@ cdef class Http1Connection(Connection):
     cdef double read_deadline
     cdef double write_deadline
     cdef double request_deadline
+    cdef double idle_since          # when the connection was opened or the last response was complete
     cdef Py_ssize_t stalled         # bytes pending when the write deadline was set
 
     cdef int _run(self, const char* data, Py_ssize_t size) except -1
@@ -71,6 +72,11 @@ cdef class Http1Connection(Connection):
     cdef int _claim_output(self) except -1
     # Close once everything is sent; lingering when the client is still sending, so that it can read the response.
     cdef int _finish(self) except -1
+    cdef bint _is_idle(self) noexcept
+    # The worker stops, and nobody takes the connection over: the next response is the last.
+    cdef bint _is_last(self) noexcept
+    # Idle, in a worker that stops: leave, now or when it is time.
+    cdef int _leave(self) except -1
     cdef int _arm(self) except -1
     cdef int _pause(self) except -1
     cdef int _resume(self) except -1

@@ -14,6 +14,10 @@ responders are called through a local reference, which keeps them alive during t
 The life of a connection after its last response: closed at once when the client has said all it wanted to say, else
 `READ_DISCARD`: our half is shut down and what still comes is dropped for a while, because closing with unread input
 makes the kernel reset the connection and the client may lose the response.
+
+In a worker that stops, a connection leaves when it is idle: to another worker if there is one to take it, and goes on
+there as if nothing had happened; else it closes, with a time of grace for the client that has just seen a response
+without `Connection: close` and is about to use the connection again.
 """
 
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
@@ -66,6 +70,7 @@ cdef double LINGER_LONGEST = 30.0   # seconds in all
 # Seconds without output after which a client that has ended its half in the middle of a response counts as gone. One
 # that only half-closed and one that closed look the same until we write; writing finds out the second at once.
 cdef double ABANDONED = 1.0
+cdef double UNREAD = 0.2        # seconds in which the transport brings what the kernel has received already
 cdef bytes EMPTY = b""
 cdef bytes ASTERISK = b"*"
 cdef list TEXT_PLAIN = [(b"content-type", b"text/plain; charset=utf-8")]
@@ -81,7 +86,8 @@ cdef class Http1Connection(Connection):
         self.persistent = True
         self.write_deadline = self.request_deadline = FOREVER
         worker.now = worker.clock.now()
-        self.read_deadline = worker.now + worker.timeout_header
+        self.idle_since = worker.now
+        self.read_deadline = worker.now + (worker.timeout_keep_alive if stream.resumed else worker.timeout_header)
         worker.opened(self)
         if worker.draining:
             return self.drain()
@@ -154,6 +160,8 @@ cdef class Http1Connection(Connection):
                     self._resume()
         elif self.input.size > INPUT_HIGH_WATER:
             self._pause()
+        if self.worker.draining and self._is_idle():
+            return self._leave()
         return self._arm()
 
     cdef Py_ssize_t _consume(self, const char* data, Py_ssize_t size) except -2:
@@ -250,7 +258,7 @@ cdef class Http1Connection(Connection):
             exchange.raw_path = b"/"
 
         self.exchange = exchange
-        self.persistent = head.flags & HEAD_KEEP_ALIVE != 0 and not worker.draining
+        self.persistent = head.flags & HEAD_KEEP_ALIVE != 0 and not (worker.draining and self._is_last())
         self.body_dropped = self.expects_continue = False
         self.body_size = 0
         self.body_left = 0
@@ -437,6 +445,7 @@ cdef class Http1Connection(Connection):
     cdef int _dispatch(self) except -1:
         cdef WorkerState worker = self.worker
         cdef Http1Exchange exchange = self.exchange
+        cdef void* outer = worker.handling
         if worker.timeout_request != FOREVER:
             self.request_deadline = worker.now + worker.timeout_request
         if worker.limit_concurrency and (
@@ -447,7 +456,11 @@ cdef class Http1Connection(Connection):
             self._respond(exchange, 503, b"Service Unavailable")
             exchange.finished()
         else:
-            worker.handler.handle(exchange)
+            worker.handling = <void*> exchange
+            try:
+                worker.handler.handle(exchange)
+            finally:
+                worker.handling = outer
             if not exchange.application_done:
                 worker.running_exchanges.link(exchange)
         return self._settle()
@@ -470,9 +483,10 @@ cdef class Http1Connection(Connection):
             return 0
         self.exchange = None
         exchange.connection = None
-        if not self.persistent or self.worker.draining:
+        if not self.persistent:
             return self._finish()
         self.reading = READ_HEAD
+        self.idle_since = self.worker.now
         self.read_deadline = self.worker.now + self.worker.timeout_keep_alive
         return 0
 
@@ -656,12 +670,38 @@ cdef class Http1Connection(Connection):
         return 0
 
     cdef int drain(self) except -1:
-        if self.exchange is None:
-            if self.reading == READ_HEAD and self.partial is None and self.input is None:
-                self._finish()
-        else:
+        if self.running or self.stream is None:
+            return 0
+        if self._is_idle():
+            return self._leave()
+        if self.exchange is not None and not self.exchange.committed and self._is_last():
             self.persistent = False
         return 0
+
+    cdef bint _is_idle(self) noexcept:
+        return (self.reading == READ_HEAD and self.exchange is None and self.input is None and self.late is None
+                and not self.finishing and not self.peer_ended)
+
+    cdef bint _is_last(self) noexcept:
+        return self.worker.draining and not (self.worker.handing_on and self.stream.movable())
+
+    cdef int _leave(self) except -1:
+        cdef WorkerState worker = self.worker
+        cdef double end
+        if worker.handing_on:
+            # Where nobody takes it, it goes on being served here, and is asked again.
+            if not self.stream.blocked and self.stream.hand_on(self._endpoint is None and not self.stream.resumed):
+                self.reading = READ_CLOSED
+                self.finishing = True
+                self.read_deadline = self.write_deadline = FOREVER
+            return self._arm()
+        end = self.idle_since + worker.idle_grace
+        if end <= worker.now:
+            if not self.stream.readable():
+                return self._finish()
+            end = worker.now + UNREAD
+        self.read_deadline = min(self.read_deadline, end)
+        return self._arm()
 
     cdef int _arm(self) except -1:
         if self.stream is None:
@@ -697,6 +737,8 @@ cdef class Http1Connection(Connection):
             elif self.reading == READ_HEAD:
                 if self.partial is not None:
                     self._reject(408, "request head was not complete in time", self._sample())
+                elif self.stream.readable():
+                    self.read_deadline = now + UNREAD
                 else:
                     self._finish()
             elif exchange is not None and exchange.phase == RESPONSE_COMPLETE:
@@ -800,7 +842,7 @@ cdef class Http1Exchange(Exchange):
             output.append(PyBytes_AS_STRING(held), PyBytes_GET_SIZE(held))
             self.held = None
         self.head_start = -1
-        if self.facts.close or worker.draining:
+        if self.facts.close or (worker.draining and connection._is_last()):
             connection.persistent = False
         elif not more and not self.request_complete and (
                 connection.expects_continue or connection.body_left > DRAIN_LIMIT):

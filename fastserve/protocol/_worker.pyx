@@ -158,13 +158,18 @@ cdef class Worker(WorkerState):
         try:
             self.advance()
         finally:
-            if self.wheel.linked and self._ticker is None:
+            if (self.wheel.linked or self._is_handing_on()) and self._ticker is None:
                 self._ticker = self.loop.call_later(TICK, self._tick)
 
     def advance(self) -> None:
         """Expire the deadlines that have passed; called by the event loop, or by a test that moved its clock."""
         self.now = self.clock.now()
         self.wheel.advance(self.now)
+        if self._is_handing_on():
+            self._drain_connections()
+
+    cdef bint _is_handing_on(self) noexcept:
+        return self.handing_on and len(self.open_connections) > 0
 
     # --- for the server
 
@@ -182,10 +187,18 @@ cdef class Worker(WorkerState):
         """Offer connections whose client sends `Upgrade: protocol` (lower case) to `upgrade`."""
         self.upgrades[protocol] = upgrade
 
-    def running(self) -> list[RunningRequest]:
-        """Describe the requests whose application is still running, oldest first; ages are in seconds."""
+    def running(self, limit: int = 0) -> list[RunningRequest]:
+        """Describe the requests whose application is still running, oldest first; ages are in seconds.
+
+        limit: only so many of the oldest; 0 is all.
+        """
         cdef Exchange exchange
         cdef double now = self.clock.now()
+        cdef list exchanges = self.running_exchanges.snapshot()
+        if self.handling is not NULL:
+            exchanges.insert(0, <Exchange> self.handling)
+        # The newest are first in the list.
+        exchanges = exchanges[-limit:]
         cdef list described = [
             RunningRequest(
                 exchange.method,
@@ -193,18 +206,40 @@ cdef class Worker(WorkerState):
                 exchange.endpoint.peer(),
                 now - exchange.started,
             )
-            for exchange in self.running_exchanges.snapshot()
+            for exchange in exchanges
         ]
         return sorted(described, key=_age, reverse=True)
 
-    def drain(self) -> None:
-        """Close idle connections now and the others after the response that is under way."""
-        cdef Connection connection
+    def drain(self, hand_on: bool = False, idle_grace: float = 0.0) -> None:
+        """Let go of the connections, each as soon as it is idle; requests that come until then are answered.
+
+        hand_on: pass connections to other workers, without the clients noticing. Where nobody takes one it is tried
+        again with every tick. Connections that cannot be passed on close with their next response, or when they have
+        been idle for as long as any connection may.
+
+        Without hand_on the next response says `Connection: close`, and a connection closes when it has been idle for
+        `idle_grace` seconds: at once, if it has been for longer.
+
+        May be called again, to go from the one to the other.
+        """
         self.draining = True
-        for connection in list(self.open_connections):
-            connection.drain()
+        self.handing_on = hand_on
+        self.idle_grace = idle_grace
+        self.now = self.clock.now()
+        self._drain_connections()
+        if self._is_handing_on() and self.wheel.on_first is not None:
+            self._start_ticking()
         if not self.open_connections and self.on_idle is not None:
             self.on_idle()
+
+    cdef int _drain_connections(self) except -1:
+        cdef Connection connection
+        for connection in list(self.open_connections):
+            try:
+                connection.drain()
+            except BaseException as error:
+                self.call_failed(connection, error)
+        return 0
 
     def disconnect(self) -> int:
         """Tell every running request that its client is gone (http.disconnect); return how many were told."""

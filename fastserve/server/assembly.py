@@ -9,6 +9,7 @@ from fastserve.gateway._asgi import AsgiGateway
 from fastserve.protocol._worker import Worker
 from fastserve.server._access_log import LoggingAccessLog
 from fastserve.server.config import Config
+from fastserve.transport._balance import Balancer
 from fastserve.transport._loop import protocol_factory
 from fastserve.transport.accept import LoopTransport, NativeTransport, Transport
 from fastserve.types import WorkerProtocol
@@ -27,8 +28,13 @@ class Assembly(NamedTuple):
     log still holds."""
 
 
-def assemble(config: Config, loop: asyncio.AbstractEventLoop, state: dict[str, Any]) -> Assembly:
-    """What serves the loaded application of `config` on `loop`; `state` is the lifespan's."""
+def assemble(
+    config: Config, loop: asyncio.AbstractEventLoop, state: dict[str, Any], balancer: Balancer | None = None
+) -> Assembly:
+    """What serves the loaded application of `config` on `loop`; `state` is the lifespan's.
+
+    `balancer` passes connections on to other workers, where the transport can do that.
+    """
     gateway = AsgiGateway(
         config.loaded_app,
         loop,
@@ -64,7 +70,7 @@ def assemble(config: Config, loop: asyncio.AbstractEventLoop, state: dict[str, A
     if config.transport == "loop":
         transport = LoopTransport(loop, protocol_factory(worker))
     else:
-        transport = NativeTransport(worker, loop)
+        transport = NativeTransport(worker, loop, balancer)
 
     def close() -> None:
         transport.close()

@@ -1,12 +1,16 @@
 """The end of a worker's connections, in steps, each with its own time.
 
     0 s                            idle connections close; running requests go on, their connections close after them
+    timeout_graceful_idle          those close that had just become idle and were waiting for a last request
     timeout_graceful_disconnect    requests that still run receive http.disconnect: streams without end stop here
     timeout_graceful_shutdown      their tasks are cancelled
     + timeout_graceful_cancel      their connections are aborted
 
 Times count from the start of the stop; None leaves a step out. Every step names in the log the requests that made it
 necessary. A forced exit goes to the last two steps at once.
+
+A worker that others go on without hands its connections on to them instead of closing them. From the disconnect on, or
+from the cancelling if there is none, what nobody has taken by then is closed as above.
 """
 
 import asyncio
@@ -24,6 +28,9 @@ REQUESTS_NAMED = 10
 # Closing takes a turn of the loop or two: what closes within this time is not worth a line.
 _SETTLING = 0.1
 
+# How late a deadline of a connection may be noticed.
+_LATE = 0.2
+
 _POLL = 0.1
 
 # Aborting a connection needs no answer from the client.
@@ -31,12 +38,16 @@ _ABORTING = 1.0
 
 
 class Drain:
-    """One stop of `worker`. `force` may be called at any time."""
+    """One stop of `worker`. `force` may be called at any time.
 
-    def __init__(self, worker: WorkerProtocol, settings: Settings, changes: Changes) -> None:
+    hand_on: connections go to other workers, as far as these take them.
+    """
+
+    def __init__(self, worker: WorkerProtocol, settings: Settings, changes: Changes, *, hand_on: bool = False) -> None:
         self._worker = worker
         self._settings = settings
         self._changes = changes
+        self._hand_on = hand_on
         self._forced = False
         self._said: set[str] = set()
 
@@ -50,12 +61,19 @@ class Drain:
         start = asyncio.get_running_loop().time()
         # Only now: while serving, the last connection closes all the time and nobody waits for it.
         worker.on_idle = self._changes.notify
-        worker.drain()
-        await self._changes.until(lambda: self._forced or self._is_quiet(), deadline=start + _SETTLING, poll=_POLL)
         cancel_after, disconnect_after = settings.timeout_graceful_shutdown, settings.timeout_graceful_disconnect
+        grace = settings.timeout_graceful_idle
+        if cancel_after is not None:
+            grace = min(grace, cancel_after)
+        settling = _SETTLING
+        if grace and not self._hand_on and not worker.running():
+            settling = grace + _LATE
+        worker.drain(self._hand_on, grace)
+        await self._changes.until(lambda: self._forced or self._is_quiet(), deadline=start + settling, poll=_POLL)
         if disconnect_after is not None and (cancel_after is None or disconnect_after < cancel_after):
             if await self._quiet_by(start + disconnect_after):
                 return
+            self._close_rest(grace)
             if not self._forced and worker.running():
                 logger.warning(
                     "Disconnect %d running request(s), timeout graceful disconnect exceeded", self._name_running()
@@ -63,6 +81,7 @@ class Drain:
                 worker.disconnect()
         if await self._quiet_by(None if cancel_after is None else start + cancel_after):
             return
+        self._close_rest(0.0)
         if not self._forced:
             logger.error("Cancel %d running task(s), timeout graceful shutdown exceeded", self._name_running())
         if worker.cancel() and await self._quiet_by(
@@ -73,6 +92,11 @@ class Drain:
             logger.error("Abort %d running request(s), timeout graceful cancel exceeded", self._name_running())
         worker.abort()
         await self._changes.until(self._is_quiet, deadline=asyncio.get_running_loop().time() + _ABORTING, poll=_POLL)
+
+    def _close_rest(self, grace: float) -> None:
+        if self._hand_on:
+            self._hand_on = False
+            self._worker.drain(idle_grace=grace)
 
     def _is_quiet(self) -> bool:
         return not self._worker.connections and not self._worker.running()

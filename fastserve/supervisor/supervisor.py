@@ -19,7 +19,7 @@ from typing import Final
 from fastserve.config import STARTUP_FAILURE
 from fastserve.server import logs
 from fastserve.server.config import Config
-from fastserve.supervisor import host
+from fastserve.supervisor import host, worker_process
 from fastserve.supervisor.policy import Policy
 from fastserve.supervisor.system import System
 from fastserve.transport.listeners import SlotBinds
@@ -54,6 +54,11 @@ class Supervisor:
     def run(self) -> int:
         """Serve until a signal says to stop; on the main thread only. Returns the exit code for the process."""
         config = self._config
+        if worker_process.preparing:
+            raise RuntimeError(
+                "A worker imports the main module of the program, and that starts a server again. Start it below "
+                "`if __name__ == '__main__':`."
+            )
         try:
             binds = SlotBinds(config.requested_binds(), config.backlog)
         except OSError as error:

@@ -199,8 +199,13 @@ class System:
         self.open_slot(slot)
         if not self._free_cells:
             raise OSError("too many processes that are yet to end")
-        ours, theirs = control.pair()
         reader, writer = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+        try:
+            ours, theirs = control.pair()
+        except OSError:
+            os.close(reader)
+            os.close(writer)
+            raise
         process = Incarnation(self, slot, self._free_cells.popleft(), Control(ours), reader)
         self.board.clear(process.cell)
         self.board.set_state(process.cell, STARTING)
@@ -230,6 +235,8 @@ class System:
     def open_slot(self, slot: int) -> None:
         if slot in self._slots:
             return
+        if slot >= self.board.slots:
+            raise OSError(errno.ENOSPC, f"there are no more than {self.board.slots}")
         listeners = [(index, listener.sock) for index, listener in self._binds.slot(slot)]
         self._slots[slot] = Slot(slot, listeners, channel=True)
         for process in self._processes:
@@ -302,9 +309,13 @@ class System:
             self._dismiss(zygote, signal.SIGKILL)
         for process in self._processes:
             process.signal(signal.SIGKILL)
-        for popen in [known.popen for known in (*self._processes, *self._old_zygotes) if known.popen is not None]:
+        pids = {process.pid: process.popen for process in self._processes if process.pid}
+        pids |= {zygote.popen.pid: zygote.popen for zygote in self._old_zygotes}
+        for pid, popen in pids.items():
             with contextlib.suppress(ChildProcessError):
-                popen.returncode = os.waitstatus_to_exitcode(os.waitpid(popen.pid, 0)[1])
+                status = os.waitpid(pid, 0)[1]
+                if popen is not None:
+                    popen.returncode = os.waitstatus_to_exitcode(status)
         for process in list(self._processes):
             self._forget(process)
         for slot in self._slots.values():

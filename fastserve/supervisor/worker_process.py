@@ -24,7 +24,7 @@ import sys
 from collections.abc import Callable, Generator
 from dataclasses import dataclass, field
 from types import FrameType
-from typing import Any, Final
+from typing import TYPE_CHECKING, Final
 
 from fastserve.config import STARTUP_FAILURE
 from fastserve.server import logs
@@ -34,8 +34,13 @@ from fastserve.server.server import Server
 from fastserve.supervisor import host
 from fastserve.supervisor.control import Control, Message
 from fastserve.transport._board import DRAINING, READY, Board
-from fastserve.transport.accept import NativeServer, Transport
-from fastserve.types import RunningRequest, WorkerProtocol
+from fastserve.transport._balance import Balancer
+from fastserve.transport.accept import NativeServer, NativeTransport, Transport
+from fastserve.types import WorkerProtocol
+
+if TYPE_CHECKING:
+    from fastserve.server.assembly import Assembly
+    from fastserve.transport._epoll import NativeChannel
 
 HEARTBEAT: Final = 0.5
 """Seconds between two beats."""
@@ -50,9 +55,13 @@ WITHHELD_SIGNALS: Final = (
 
 _IGNORED_SIGNALS: Final = (signal.SIGINT, signal.SIGHUP, signal.SIGTTIN, signal.SIGTTOU)
 
+preparing = False
+"""The main module of the program is being imported for the sake of what the settings need of it."""
+
 _REQUESTS_NAMED = 10
-_REPORT_LIMIT = 16 * 1024
-_DESCRIPTION_LIMIT = 1000
+
+# Characters of a method or a path in a log line.
+_WORD = 200
 
 logger = logging.getLogger("fastserve.error")
 
@@ -65,14 +74,44 @@ class Slot:
     receive: socket.socket | None = None
     send: socket.socket | None = None
 
-    def close(self) -> None:
+    def close_listeners(self) -> None:
         for listener in self.listeners.values():
             listener.close()
         self.listeners = {}
-        for end in (self.receive, self.send):
-            if end is not None:
-                end.close()
-        self.receive = self.send = None
+
+
+class Served:
+    """What a worker does in one slot: servers on duplicates of its listeners, and the reader of its channel."""
+
+    def __init__(self) -> None:
+        self.servers: list[tuple[asyncio.AbstractServer, socket.socket]] = []
+        self.channel: "NativeChannel | None" = None
+
+    async def begin(self, slot: Slot, transport: Transport, backlog: int) -> None:
+        for index, listener in slot.listeners.items():
+            # A duplicate: some event loops close the socket with the server.
+            sock = listener.dup()
+            self.servers.append((await transport.accept_on(sock, backlog, index), sock))
+        if slot.receive is not None and isinstance(transport, NativeTransport):
+            self.channel = transport.receive_on(slot.receive)
+
+    def leave(self) -> None:
+        """Leave the slot to another worker, with everything that is queued in it."""
+        if self.channel is not None:
+            self.channel.close(accept_queued=False)
+        self._close(accept_queued=False)
+
+    def finish(self) -> None:
+        """Accept what is queued, and stop listening. What others pass on is still received."""
+        self._close(accept_queued=True)
+
+    def _close(self, *, accept_queued: bool) -> None:
+        for server, sock in self.servers:
+            if isinstance(server, NativeServer):
+                server.close(accept_queued)
+            else:
+                server.close()
+            sock.close()
 
 
 class WorkerProcess:
@@ -104,6 +143,9 @@ class WorkerProcess:
         """Load the application and serve it until told to stop. Ends in SystemExit where that cannot start."""
         host.set_process_title(f"{config.process_name}: worker {self.slot} [{config.app}]")
         config.load_app()
+        if self._stopping:
+            # Whatever was being imported did not let the exception through.
+            sys.exit(0)
         self.server = server = WorkerServer(config, self)
         server.run()
         if not server.started and not server.should_exit:
@@ -134,18 +176,21 @@ class WorkerProcess:
 
     def _handle_signals(self) -> None:
         for number in _IGNORED_SIGNALS:
-            signal.signal(number, signal.SIG_IGN)
+            signal.signal(number, ignore)
         signal.signal(signal.SIGTERM, self._on_stop)
         signal.signal(signal.SIGQUIT, self._on_stop)
         signal.signal(signal.SIGUSR1, self._on_reopen)
         signal.signal(signal.SIGUSR2, self._on_dump)
+        if not faulthandler.is_enabled():
+            # What it was doing when it died of SIGSEGV and the like is for the supervisor's log as well.
+            faulthandler.enable(file=self._dump, all_threads=True)
         faulthandler.register(signal.SIGUSR2, file=self._dump, all_threads=True, chain=True)
         signal.pthread_sigmask(signal.SIG_UNBLOCK, WITHHELD_SIGNALS)
 
     def _on_stop(self, number: int, frame: FrameType | None) -> None:
         if self.server is not None:
             self.server.handle_exit(number, frame)
-        elif not self._stopping:
+        else:
             # Still importing the application: there is nothing to finish.
             self._stopping = True
             sys.exit(0)
@@ -160,18 +205,22 @@ class WorkerProcess:
     def _on_dump(self, number: int, frame: FrameType | None) -> None:
         worker = self.server.server_state.worker if self.server is not None else None
         if worker is not None:
-            self.say("report", text=describe(worker.running(), separator="\n")[:_REPORT_LIMIT])
+            self.say("report", text="Running: " + (describe(worker, separator="\n") or "nothing"))
 
 
-def describe(running: list[RunningRequest], separator: str = "; ") -> str:
-    """The oldest of `running`, in words; empty where there is none."""
-    oldest = sorted(running, key=lambda request: -request.age)
+def ignore(number: int, frame: FrameType | None) -> None:
+    """A handler that does nothing. Unlike SIG_IGN it is not inherited by the programs that an application starts."""
+
+
+def describe(worker: WorkerProtocol, separator: str = "; ") -> str:
+    """The oldest running requests, in words; empty where there is none."""
     words = [
-        f"{request.method} {request.path} from {request.client or 'a unix socket'} for {request.age:.1f} s"
-        for request in oldest[:_REQUESTS_NAMED]
+        f"{request.method[:_WORD]} {request.path[:_WORD]} from {request.client or 'a unix socket'} "
+        f"for {request.age:.1f} s"
+        for request in worker.running(_REQUESTS_NAMED)
     ]
-    if len(oldest) > _REQUESTS_NAMED:
-        words.append(f"{len(oldest) - _REQUESTS_NAMED} more")
+    if worker.tasks > _REQUESTS_NAMED:
+        words.append(f"{worker.tasks - _REQUESTS_NAMED} more")
     return separator.join(words)
 
 
@@ -191,7 +240,10 @@ def read_settings(descriptor: int) -> Config:
     settings = pickle.loads(os.pread(descriptor, size, 0))
     os.close(descriptor)
     # The configuration may name things of `__main__`: not before that is there.
+    global preparing
+    preparing = True
     multiprocessing.spawn.prepare(settings["preparation"])
+    preparing = False
     config: Config = pickle.loads(settings["config"])
     config.configure_logging()
     return config
@@ -205,21 +257,33 @@ class WorkerServer(Server):
         self._process = process
         self._loop: asyncio.AbstractEventLoop | None = None
         self._transport: Transport | None = None
+        self._balancer: Balancer | None = None
         self._wanted: frozenset[int] = frozenset()
-        self._served: dict[int, list[tuple[asyncio.AbstractServer, socket.socket]]] = {}
+        self._served: dict[int, Served] = {}
         self._changing: asyncio.Task[None] | None = None
         self._retiring = False
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         if not await self._start_application():
             return
+        process = self._process
+        self._loop = loop = asyncio.get_running_loop()
         self._transport = self._start_worker()
         self.started = True
-        self._loop = loop = asyncio.get_running_loop()
-        loop.add_reader(self._process.control.fileno(), self._on_control)
-        self._process.board.set_state(self._process.cell, READY)
+        loop.add_reader(process.control.fileno(), self._on_control)
+        process.board.set_state(process.cell, READY)
         self._beat()
-        self._process.say("ready")
+        process.say("ready")
+
+    def assemble(self, loop: asyncio.AbstractEventLoop) -> "Assembly":
+        from fastserve.server.assembly import assemble
+
+        process = self._process
+        if self.config.transport != "loop":
+            self._balancer = Balancer(process.board, process.slot, process.cell)
+            for slot in process.slots:
+                self._join(slot)
+        return assemble(self.config, loop, self.lifespan.state, self._balancer)
 
     def call_soon(self, function: Callable[[], object]) -> None:
         """Call in the loop; from a signal handler."""
@@ -229,6 +293,7 @@ class WorkerServer(Server):
             self._loop.call_soon_threadsafe(function)
 
     def slot_added(self, slot: int) -> None:
+        self._join(slot)
         self.serve_slots(self._wanted)
 
     def serve_slots(self, slots: frozenset[int]) -> None:
@@ -239,30 +304,44 @@ class WorkerServer(Server):
 
     def retire(self) -> None:
         """Stop in favour of another worker, which is serving this one's slot by now."""
-        self._retiring = True
-        self.should_exit = True
+        if not self.should_exit:
+            self._retiring = True
+            self.should_exit = True
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         if sig == signal.SIGQUIT:
             self.force_exit = True
             self.should_exit = True
             return
-        self._retiring = False
         if not self.should_exit:
             self._process.say("stopping")
         super().handle_exit(sig, frame)
+        if self._retiring:
+            self.call_soon(self._stop_handing_on)
 
     @contextlib.contextmanager
     def capture_signals(self) -> Generator[None, None, None]:
         # The process has its handlers from the start to the end.
         yield
 
+    def _join(self, slot: int) -> None:
+        send = self._process.slots[slot].send
+        if self._balancer is not None and send is not None:
+            self._balancer.add_slot(slot, send)
+
     def _on_limit(self) -> None:
         logger.info("Maximum request limit of %d exceeded. Terminating process.", self.limit_max_requests)
         self._process.say("limit")
 
     def _make_drain(self, worker: WorkerProtocol) -> Drain:
-        return Drain(worker, self.config, self._watch())
+        return Drain(worker, self.config, self._watch(), hand_on=self._retiring)
+
+    def _stop_handing_on(self) -> None:
+        # Told to stop while retiring: nobody is left to hand connections on to.
+        worker = self.server_state.worker
+        if self._retiring and worker is not None:
+            self._retiring = False
+            worker.drain(idle_grace=self.config.timeout_graceful_idle)
 
     def _on_control(self) -> None:
         control = self._process.control
@@ -271,14 +350,15 @@ class WorkerServer(Server):
         if control.ended and self._loop is not None:
             self._loop.remove_reader(control.fileno())
             logger.error("The parent process has gone. Shutting down.")
-            self._retiring = False
+            self._stop_handing_on()
             self.should_exit = True
 
     def _beat(self) -> None:
         process, worker = self._process, self.server_state.worker
         assert self._loop is not None and worker is not None
-        running = worker.running()
-        process.board.beat(process.cell, worker.total_requests, len(running), describe(running)[:_DESCRIPTION_LIMIT])
+        if self._balancer is None:
+            process.board.set_connections(process.cell, worker.connections)
+        process.board.beat(process.cell, worker.total_requests, worker.tasks, describe(worker))
         process.control.flush()
         self._loop.call_later(HEARTBEAT, self._beat)
 
@@ -288,28 +368,29 @@ class WorkerServer(Server):
         while not self.should_exit:
             known = self._wanted & self._process.slots.keys()
             if known == self._served.keys():
-                return
-            for slot in self._served.keys() - known:
-                self._leave(slot, at_once=True)
-            for slot in known - self._served.keys():
-                self._served[slot] = served = []
-                for listener in self._process.slots[slot].listeners.values():
-                    # A duplicate: some event loops close the socket with the server.
-                    sock = listener.dup()
-                    served.append((await transport.accept_on(sock, self.config.backlog), sock))
-            self.servers = [server for servers in self._served.values() for server, _ in servers]
-
-    def _leave(self, slot: int, at_once: bool) -> None:
-        """Stop accepting from a slot: at once where somebody else goes on, else after what is queued is accepted."""
-        for server, sock in self._served.pop(slot):
-            if at_once and isinstance(server, NativeServer):
-                server.pause()
-            server.close()
-            sock.close()
+                break
+            for number in self._served.keys() - known:
+                self._served.pop(number).leave()
+            for number in known - self._served.keys():
+                served = Served()
+                try:
+                    await served.begin(self._process.slots[number], transport, self.config.backlog)
+                except OSError as error:
+                    logger.error("Cannot accept from worker slot %d: %s", number, error)
+                if self.should_exit:
+                    served.leave()
+                    return
+                self._served[number] = served
+        self.servers = [server for served in self._served.values() for server, _ in served.servers]
 
     def _close_listeners(self, sockets: list[socket.socket] | None) -> None:
-        self._process.board.set_state(self._process.cell, DRAINING)
-        for slot in list(self._served):
-            self._leave(slot, at_once=self._retiring)
-        for slot in self._process.slots.values():
-            slot.close()
+        process = self._process
+        process.board.set_state(process.cell, DRAINING)
+        for served in self._served.values():
+            if self._retiring:
+                served.leave()
+            else:
+                served.finish()
+        self._served = {}
+        for slot in process.slots.values():
+            slot.close_listeners()

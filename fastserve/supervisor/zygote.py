@@ -16,7 +16,7 @@ from fastserve.server.config import Config
 from fastserve.supervisor import host
 from fastserve.supervisor.control import Control
 from fastserve.supervisor.hooks import run_after_fork
-from fastserve.supervisor.worker_process import WITHHELD_SIGNALS, WorkerProcess, read_settings
+from fastserve.supervisor.worker_process import WITHHELD_SIGNALS, WorkerProcess, ignore, read_settings
 from fastserve.transport._board import Board
 
 logger = logging.getLogger("fastserve.error")
@@ -27,8 +27,9 @@ def main(control_fd: int, settings_fd: int, board_fd: int) -> None:
     control = Control(socket.socket(fileno=control_fd))
     for descriptor in (control_fd, settings_fd, board_fd):
         os.set_inheritable(descriptor, False)
-    for number in WITHHELD_SIGNALS:
-        signal.signal(number, signal.SIG_IGN)
+    # Sent to the whole process group, they mean the supervisor.
+    for number in (*WITHHELD_SIGNALS, signal.SIGTERM, signal.SIGQUIT):
+        signal.signal(number, ignore)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, WITHHELD_SIGNALS)
     config = read_settings(settings_fd)
     host.set_process_title(f"{config.process_name}: preload [{config.app}]")

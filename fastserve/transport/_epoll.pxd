@@ -1,7 +1,9 @@
 # The worker's own epoll: accepts, receives and sends by itself, inside any event loop.
 #
 #   Hub               one epoll instance, known to the loop as a single readable descriptor
-#   NativeListener    a listening socket in it
+#   Source            where it gets new connections from:
+#   NativeListener      a listening socket
+#   NativeChannel       what other workers pass on
 #   NativeStream      a connected socket in it: the Stream of a connection
 
 from libc.stdint cimport uint32_t
@@ -9,6 +11,7 @@ from libc.stdint cimport uint32_t
 from fastserve._buffer cimport Buffer
 from fastserve._exchange cimport Endpoint
 from fastserve.protocol._connection cimport Stream, WorkerState
+from fastserve.transport._balance cimport Balancer
 
 
 cdef extern from "<netinet/in.h>":
@@ -18,39 +21,51 @@ cdef extern from "<netinet/in.h>":
 
 cdef class Hub:
     cdef WorkerState worker
+    cdef Balancer balancer          # None where there are no other workers
     cdef object loop
     cdef int fd                     # the epoll instance, -1 once closed
     cdef Buffer memory              # what every receive goes to; one stream at a time
     cdef bint lent                  # a connection is looking at it
     cdef set streams                # the open ones: epoll knows them by borrowed pointers
-    cdef list listeners
+    cdef list sources               # the open ones, likewise
+    cdef dict listeners             # index of a bind -> one of its NativeListeners, open or closed
     cdef list ended                 # closed streams whose connection is yet to be told; alive until the batch is over
     cdef bint batching              # inside _run()
     cdef bint scheduled             # _tell_ended() is on the loop's list
 
     cdef int _control(self, int operation, int fd, uint32_t events, void* owner, int tag) except -1
-    cdef int adopt(self, int fd, NativeListener listener, const sockaddr_in6* peer) except -1
+    # Serve a connection; the descriptor is the hub's from here on. `counted`: by the balancer, already.
+    cdef int adopt(self, NativeStream stream, int fd, bint counted) except -1
     cdef int end(self, NativeStream stream) except -1
 
 
-cdef class NativeListener:
+cdef class Source:
     cdef Hub hub
-    cdef readonly object socket     # socket.socket: owns the descriptor
+    cdef readonly object socket     # socket.socket: owns the descriptor; None once closed
     cdef int fd
-    cdef int family
-    cdef object server              # this end as scope["server"] shows it; None where it depends on the connection
     cdef readonly bint accepting    # in the epoll set
-    cdef public object divert       # None, or a callable: the descriptor of a new connection -> True if it was taken
     cdef object timer               # runs while accepting pauses for want of descriptors or memory
 
-    cdef int accept_some(self) except -1
-    cdef bint _diverted(self, int fd) except -1
+    # Take what has come, up to BATCH_ACCEPTS; returns how many, fewer when there are no more. `divert`: some of it may
+    # be passed to other workers.
+    cdef int accept_some(self, bint divert) except -1
     cdef int _exhausted(self, int error) except -1
+
+
+cdef class NativeListener(Source):
+    cdef int family
+    cdef int index                  # of the bind, the same in every worker
+    cdef object server              # this end as scope["server"] shows it; None where it depends on the connection
+
+
+cdef class NativeChannel(Source):
+    pass
 
 
 cdef class NativeStream(Stream):
     cdef Hub hub
-    cdef NativeListener listener
+    cdef NativeListener listener    # of the connection's bind; None where this worker does not have it
+    cdef int index                  # of that bind
     cdef int fd                     # -1 once closed
     cdef bint registered            # in the epoll set
     cdef uint32_t interest          # the events it is registered for

@@ -6,6 +6,9 @@ level-triggered, what is left over is reported again. Events point at streams by
 leaves the epoll set at once, but is kept until its batch is over, so that a stale event finds it closed, not freed;
 only then its connection is told (`lost`).
 
+A connection can change its worker while it is idle: its descriptor leaves the epoll set first (the set would go on
+reporting it, by a pointer to nothing, for as long as any process has it open), then it is passed on and closed here.
+
 A new connection is read from before it joins the set: the request is usually there already, and a client that asks once
 and leaves is served without epoll ever hearing of it.
 """
@@ -33,6 +36,7 @@ from libc.string cimport memcpy, memset
 from fastserve._buffer cimport Buffer, new_buffer
 from fastserve._exchange cimport Endpoint
 from fastserve.protocol._connection cimport Connection, Stream, WorkerState
+from fastserve.transport._balance cimport FINISHED, NOTHING, Balancer, Passed, Received, receive_passed
 
 cdef extern from "<sys/epoll.h>" nogil:
     cdef union epoll_data:
@@ -71,7 +75,7 @@ cdef extern from "<sys/socket.h>" nogil:
     int getsockname(int fd, sockaddr* address, socklen_t* size)
     int getsockopt(int fd, int level, int name, void* value, socklen_t* size)
     int setsockopt(int fd, int level, int name, const void* value, socklen_t size)
-    int MSG_NOSIGNAL, SHUT_WR, SOCK_NONBLOCK, SOCK_CLOEXEC, AF_INET, AF_INET6, AF_UNIX
+    int MSG_NOSIGNAL, MSG_PEEK, SHUT_WR, SOCK_NONBLOCK, SOCK_CLOEXEC, AF_INET, AF_INET6, AF_UNIX
     int SOL_SOCKET, SO_ERROR, SO_LINGER
 
 cdef extern from "<netdb.h>" nogil:
@@ -79,30 +83,39 @@ cdef extern from "<netdb.h>" nogil:
                     socklen_t service_size, int flags)
     int NI_NUMERICHOST, NI_NUMERICSERV
 
+cdef extern from "<fcntl.h>" nogil:
+    int fcntl(int fd, int command, int argument)
+    int F_DUPFD_CLOEXEC
+
 cdef extern from "<unistd.h>" nogil:
     int close(int fd)
 
 cdef enum:
     RECEIVE_SIZE = 262144       # bytes one read may bring
     BATCH_EVENTS = 256          # events handled before the loop gets its turn
-    BATCH_ACCEPTS = 64          # connections accepted from one listener before others get theirs
+    BATCH_ACCEPTS = 64          # connections accepted from one source before others get theirs
     SEND_PIECES = 64            # pieces of a queue that go out with one sendmsg
-    TAG_LISTENER = 1            # in the event's pointer: a NativeListener, not a NativeStream
+    TAG_SOURCE = 1              # in the event's pointer: a Source, not a NativeStream
 
 cdef double BATCH_SECONDS = 0.010
 cdef double ACCEPT_PAUSE = 1.0  # seconds without accepting after the process ran out of descriptors or memory
 
 
 cdef class Hub:
-    """One epoll instance inside `loop`, for the connections of `worker`. Make it after any fork."""
+    """One epoll instance inside `loop`, for the connections of `worker`. Make it after any fork.
 
-    def __init__(self, worker: WorkerState, loop):
+    balancer: counts the connections, and passes some of them to other workers; None where there are none.
+    """
+
+    def __init__(self, worker: WorkerState, loop, balancer: Balancer | None = None):
         self.fd = -1
         self.worker = worker
+        self.balancer = balancer
         self.loop = loop
         self.memory = new_buffer(RECEIVE_SIZE)
         self.streams = set()
-        self.listeners = []
+        self.sources = []
+        self.listeners = {}
         self.ended = []
         self.fd = epoll_create1(EPOLL_CLOEXEC)
         if self.fd < 0:
@@ -113,36 +126,42 @@ cdef class Hub:
         if self.fd >= 0:
             close(self.fd)
 
-    def listen(self, sock: socket.socket) -> NativeListener:
-        """Accept connections on `sock`, which listens already; it stays the caller's to close."""
-        cdef NativeListener listener = NativeListener(self, sock)
-        self.listeners.append(listener)
+    def listen(self, sock: socket.socket, index: int = 0) -> NativeListener:
+        """Accept connections on `sock`, which listens already; it stays the caller's to close.
+
+        index: of the bind that the socket belongs to, 0 to 255; the same number in every worker.
+        """
+        cdef NativeListener listener = NativeListener(self, sock, index)
+        self.listeners[index] = listener
+        self.sources.append(listener)
         listener.resume()
         return listener
 
-    def serve(self, sock: socket.socket, listener: NativeListener) -> None:
-        """Serve a connection that was accepted elsewhere, on the same address as `listener`; takes over `sock`."""
-        cdef sockaddr_in6 peer
-        cdef socklen_t size = sizeof(peer)
-        sock.setblocking(False)
-        memset(&peer, 0, sizeof(peer))
-        getpeername(sock.fileno(), <sockaddr*> &peer, &size)
-        self.adopt(sock.detach(), listener, &peer)
+    def receive_on(self, sock: socket.socket) -> NativeChannel:
+        """Serve the connections that other workers pass on; `sock`, the receive end of a channel, stays the caller's.
+
+        The binds they were accepted on are recognised once `listen` has been called for them.
+        """
+        cdef NativeChannel channel = NativeChannel(self, sock)
+        self.sources.append(channel)
+        channel.resume()
+        return channel
 
     def close(self) -> None:
         """Stop accepting and reset what is open. The connections are told before this returns."""
-        cdef NativeListener listener
+        cdef Source source
         cdef NativeStream stream
         if self.fd < 0:
             return
-        for listener in list(self.listeners):
-            listener.close()
+        for source in list(self.sources):
+            source.close()
         for stream in list(self.streams):
             stream.abort()
         self._tell_ended()
         self.loop.remove_reader(self.fd)
         close(self.fd)
         self.fd = -1
+        self.listeners = {}
 
     def _run(self) -> None:
         """Handle one batch of events; called by the loop."""
@@ -151,16 +170,16 @@ cdef class Hub:
         cdef int index
         cdef uint64_t owner
         cdef NativeStream stream
-        cdef NativeListener listener
+        cdef Source source
         cdef double end = self.worker.clock.now() + BATCH_SECONDS
         self.batching = True
         try:
             for index in range(count):
                 owner = events[index].data.u64
-                if owner & TAG_LISTENER:
-                    listener = <NativeListener> <void*> <uintptr_t> (owner & ~<uint64_t> TAG_LISTENER)
-                    if listener.accepting:
-                        listener.accept_some()
+                if owner & TAG_SOURCE:
+                    source = <Source> <void*> <uintptr_t> (owner & ~<uint64_t> TAG_SOURCE)
+                    if source.accepting:
+                        source.accept_some(True)
                 else:
                     stream = <NativeStream> <void*> <uintptr_t> owner
                     if stream.fd >= 0:
@@ -196,16 +215,14 @@ cdef class Hub:
             raise OSError(errno, os.strerror(errno))
         return 0
 
-    cdef int adopt(self, int fd, NativeListener listener, const sockaddr_in6* peer) except -1:
-        # A new connection; the descriptor is ours from here on.
-        cdef NativeStream stream = NativeStream.__new__(NativeStream)
+    cdef int adopt(self, NativeStream stream, int fd, bint counted) except -1:
         cdef Connection connection
         stream.hub = self
         stream.fd = fd
-        stream.listener = listener
         stream.reading = True
-        memcpy(&stream.peer, peer, sizeof(sockaddr_in6))
         self.streams.add(stream)
+        if self.balancer is not None and not counted:
+            self.balancer.count(1)
         connection = stream.connection = self.worker.new_connection()
         try:
             connection.opened(stream)
@@ -215,10 +232,14 @@ cdef class Hub:
                 stream._update()
         except BaseException as error:
             self.worker.call_failed(connection, error)
+            if connection.stream is None and stream.fd >= 0:
+                stream._close(True)
         return 0
 
     cdef int end(self, NativeStream stream) except -1:
         self.streams.discard(stream)
+        if self.balancer is not None:
+            self.balancer.count(-1)
         self.ended.append(stream)
         if not self.batching and not self.scheduled:
             self.scheduled = True
@@ -226,27 +247,14 @@ cdef class Hub:
         return 0
 
 
-cdef class NativeListener:
-    """A listening socket in the hub's epoll set; made by Hub.listen().
-
-    `divert`, if set, is asked for each new connection before it is served here: it is called with the descriptor and
-    returns True when it has passed the connection on, to another worker's Hub.serve().
-    """
+cdef class Source:
+    """Where a hub gets new connections from; made by Hub.listen() and Hub.receive_on()."""
 
     def __init__(self, hub: Hub, sock: socket.socket):
         self.hub = hub
         self.socket = sock
         self.fd = sock.fileno()
-        self.family = sock.family
         sock.setblocking(False)
-        name = sock.getsockname()
-        if self.family == AF_UNIX:
-            self.server = (os.fsdecode(name) if isinstance(name, bytes) else name, None)
-        else:
-            # Linux hands these on to what is accepted: one call here in the place of one for each connection.
-            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            if name[0] not in ("0.0.0.0", "::"):
-                self.server = (name[0], name[1])
 
     def resume(self) -> None:
         """Accept (again)."""
@@ -254,69 +262,37 @@ cdef class NativeListener:
             self.timer.cancel()
             self.timer = None
         if not self.accepting and self.socket is not None:
-            # Exclusive: of several workers that share a listener, one is woken for each connection.
-            self.hub._control(EPOLL_CTL_ADD, self.fd, EPOLLIN | EPOLLEXCLUSIVE, <void*> self, TAG_LISTENER)
+            # Exclusive: of several workers that share a socket, one is woken for each connection.
+            self.hub._control(EPOLL_CTL_ADD, self.fd, EPOLLIN | EPOLLEXCLUSIVE, <void*> self, TAG_SOURCE)
             self.accepting = True
 
     def pause(self) -> None:
         """Stop accepting for now; connections wait in the kernel's queue."""
+        if self.timer is not None:
+            self.timer.cancel()
+            self.timer = None
         if self.accepting:
             self.accepting = False
             self.hub._control(EPOLL_CTL_DEL, self.fd, 0, NULL, 0)
 
-    def close(self) -> None:
+    def close(self, accept_queued: bool = True) -> None:
         """Stop accepting for good. The socket itself is left to its owner.
 
-        What has connected by now is accepted first: it would be reset when the socket is closed.
+        accept_queued: take what has come by now, since it would be reset when the socket is closed. False where the
+        socket lives on elsewhere, and what waits in it is left to whoever serves it next.
         """
-        if self.timer is not None:
-            self.timer.cancel()
-            self.timer = None
         if self.socket is None:
             return
-        while self.accepting and self.accept_some() == BATCH_ACCEPTS:
+        while accept_queued and self.accepting and self.accept_some(False) == BATCH_ACCEPTS:
             pass
         self.pause()
         self.socket = None
-        self.hub.listeners.remove(self)
+        self.hub.sources.remove(self)
         # An event of the present batch may still point here: stay for this turn of the loop.
         self.hub.loop.call_soon(self.resume)
 
-    cdef int accept_some(self) except -1:
-        # Returns how many were accepted; fewer than BATCH_ACCEPTS means that there are no more.
-        cdef sockaddr_in6 peer
-        cdef socklen_t size
-        cdef int count = 0
-        cdef int fd
-        while count < BATCH_ACCEPTS:
-            memset(&peer, 0, sizeof(peer))
-            size = sizeof(peer)
-            fd = accept4(self.fd, <sockaddr*> &peer, &size, SOCK_NONBLOCK | SOCK_CLOEXEC)
-            if fd >= 0:
-                count += 1
-                if self.divert is None or not self._diverted(fd):
-                    self.hub.adopt(fd, self, &peer)
-                if not self.accepting:
-                    break
-            elif errno in (ECONNABORTED, EINTR, EPROTO, EPERM):
-                continue
-            elif errno in (EMFILE, ENFILE, ENOBUFS, ENOMEM):
-                self._exhausted(errno)
-                break
-            else:
-                break
-        return count
-
-    cdef bint _diverted(self, int fd) except -1:
-        # Whoever takes the connection gets a descriptor of its own (SCM_RIGHTS does that); ours is closed here.
-        try:
-            taken = self.divert(fd)
-        except Exception as error:
-            logging.getLogger("fastserve.error").error("Cannot hand on a connection", exc_info=error)
-            return False
-        if taken:
-            close(fd)
-        return bool(taken)
+    cdef int accept_some(self, bint divert) except -1:
+        raise NotImplementedError
 
     cdef int _exhausted(self, int error) except -1:
         # Connections stay in the kernel's queue; trying again at once would only spin.
@@ -329,6 +305,100 @@ cdef class NativeListener:
     def _retry(self) -> None:
         self.timer = None
         self.resume()
+
+
+cdef class NativeListener(Source):
+    """A listening socket in the hub's epoll set; made by Hub.listen()."""
+
+    def __init__(self, hub: Hub, sock: socket.socket, index: int = 0):
+        Source.__init__(self, hub, sock)
+        self.index = index
+        self.family = sock.family
+        name = sock.getsockname()
+        if self.family == AF_UNIX:
+            self.server = (os.fsdecode(name) if isinstance(name, bytes) else name, None)
+        else:
+            # Linux hands these on to what is accepted: one call here in the place of one for each connection.
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            if name[0] not in ("0.0.0.0", "::"):
+                self.server = (name[0], name[1])
+
+    cdef int accept_some(self, bint divert) except -1:
+        cdef NativeStream stream
+        cdef Balancer balancer = self.hub.balancer if divert else None
+        cdef sockaddr_in6 peer
+        cdef socklen_t size
+        cdef int count = 0
+        cdef int fd
+        while count < BATCH_ACCEPTS:
+            memset(&peer, 0, sizeof(peer))
+            size = sizeof(peer)
+            fd = accept4(self.fd, <sockaddr*> &peer, &size, SOCK_NONBLOCK | SOCK_CLOEXEC)
+            if fd >= 0:
+                count += 1
+                if balancer is not None and balancer.divert(fd, self.index):
+                    close(fd)
+                else:
+                    stream = NativeStream.__new__(NativeStream)
+                    stream.listener = self
+                    stream.index = self.index
+                    memcpy(&stream.peer, &peer, sizeof(peer))
+                    self.hub.adopt(stream, fd, False)
+                if not self.accepting:
+                    break
+            elif errno in (ECONNABORTED, EINTR, EPROTO, EPERM):
+                continue
+            elif errno in (EMFILE, ENFILE, ENOBUFS, ENOMEM):
+                self._exhausted(errno)
+                break
+            else:
+                break
+        return count
+
+
+cdef class NativeChannel(Source):
+    """The receive end of a channel in the hub's epoll set; made by Hub.receive_on()."""
+
+    cdef int accept_some(self, bint divert) except -1:
+        cdef NativeStream stream
+        cdef Balancer balancer = self.hub.balancer
+        cdef Passed passed
+        cdef Received received
+        cdef socklen_t size
+        cdef int count = 0
+        cdef int spare
+        cdef bint counted
+        while count < BATCH_ACCEPTS:
+            # A message is taken from the channel even if there is no room for its descriptor, which is lost then.
+            spare = fcntl(self.fd, F_DUPFD_CLOEXEC, 0)
+            if spare < 0:
+                self._exhausted(errno)
+                break
+            close(spare)
+            received = receive_passed(self.fd, &passed)
+            if received == NOTHING:
+                break
+            if received == FINISHED:
+                self.pause()
+                break
+            count += 1
+            counted = balancer is not None and balancer.settle(&passed)
+            if passed.fd < 0:
+                if counted:
+                    balancer.count(-1)
+                logging.getLogger("fastserve.error").error("A connection was lost on its way from another worker.")
+                continue
+            stream = NativeStream.__new__(NativeStream)
+            stream.listener = self.hub.listeners.get(passed.index)
+            stream.index = passed.index
+            stream.resumed = passed.idle
+            memset(&stream.peer, 0, sizeof(sockaddr_in6))
+            size = sizeof(sockaddr_in6)
+            getpeername(passed.fd, <sockaddr*> &stream.peer, &size)
+            self.hub.adopt(stream, passed.fd, counted)
+            if not self.accepting:
+                break
+        return count
 
 
 cdef class NativeStream(Stream):
@@ -521,14 +591,36 @@ cdef class NativeStream(Stream):
     cdef int abort(self) except -1:
         return self._close(True)
 
+    cdef bint movable(self) noexcept:
+        return self.hub.balancer is not None
+
+    cdef bint readable(self) noexcept:
+        cdef char byte
+        return self.fd >= 0 and recv(self.fd, &byte, 1, MSG_PEEK) > 0
+
+    cdef bint hand_on(self, bint fresh) except -1:
+        cdef Balancer balancer = self.hub.balancer
+        if balancer is None or self.fd < 0 or self.blocked or self.closing or self.shutting or self.read_ended:
+            return False
+        if not balancer.may_hand_on():
+            return False
+        self._leave()
+        if not balancer.hand_on(self.fd, self.index, fresh):
+            self._update()
+            return False
+        close(self.fd)
+        self.fd = -1
+        self.hub.end(self)
+        return True
+
     cdef Endpoint endpoint(self):
         cdef Endpoint facts = self.facts
         cdef sockaddr_in6 name
         cdef socklen_t size = sizeof(name)
         if facts is None:
-            server = self.listener.server
+            server = None if self.listener is None else self.listener.server
             client = None
-            if self.listener.family != AF_UNIX:
+            if self.listener is None or self.listener.family != AF_UNIX:
                 client = _address(<sockaddr*> &self.peer)
                 if server is None and getsockname(self.fd, <sockaddr*> &name, &size) == 0:
                     server = _address(<sockaddr*> &name)

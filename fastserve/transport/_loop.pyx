@@ -24,11 +24,13 @@ cdef extern from "<sys/socket.h>" nogil:
         int l_onoff
         int l_linger
     ssize_t send(int fd, const void* data, size_t size, int flags)
+    ssize_t recv(int fd, void* data, size_t size, int flags)
     ssize_t sendmsg(int fd, const msghdr* message, int flags)
     int setsockopt(int fd, int level, int name, const void* value, socklen_t size)
     int SOL_SOCKET, SO_LINGER
     int MSG_NOSIGNAL
     int MSG_DONTWAIT
+    int MSG_PEEK
 
     cdef struct iovec:
         void* iov_base
@@ -239,6 +241,10 @@ cdef class LoopStream(Stream):
             self.closing = True
             self.transport.abort()
         return 0
+
+    cdef bint readable(self) noexcept:
+        cdef char byte
+        return self.fd >= 0 and recv(self.fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) > 0
 
     cdef Endpoint endpoint(self):
         if self.facts is None:

@@ -1,3 +1,5 @@
+from collections.abc import Callable
+
 from fastserve._exchange import Endpoint
 from fastserve.protocol._connection import Stream, WorkerState
 
@@ -8,7 +10,16 @@ class MemoryStream(Stream):
     shut: bool
     paused: bool
     writes: int
-    def __init__(self, worker: WorkerState, endpoint: Endpoint | None = None, capacity: int | None = None) -> None: ...
+    taker: Callable[[bool], bool] | None
+    unread: bool
+    handed_on: bool
+    def __init__(
+        self,
+        worker: WorkerState,
+        endpoint: Endpoint | None = None,
+        capacity: int | None = None,
+        resumed: bool = False,
+    ) -> None: ...
     def feed(self, data: bytes) -> None: ...
     def end(self) -> None: ...
     def lose(self, reason: BaseException | None = None) -> None: ...

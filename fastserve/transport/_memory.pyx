@@ -15,6 +15,10 @@ cdef class MemoryStream(Stream):
 
     endpoint: who the two ends are said to be. capacity: bytes the imagined kernel takes before it blocks; None is no
     bound. What the connection does is seen in `closed`, `aborted`, `shut` (our half ended) and `paused`.
+
+    To move it to another worker: with `taker` None the stream cannot, else the callable `taker(fresh)` says whether
+    some worker takes it. `handed_on`: one did; the caller is to call `lose`. `unread`: bytes wait in the imagined
+    kernel. resumed: another worker had it before.
     """
 
     cdef WorkerState worker
@@ -27,12 +31,22 @@ cdef class MemoryStream(Stream):
     cdef readonly bint shut
     cdef readonly bint paused
     cdef readonly int writes        # calls that would have been send(2)
+    cdef public object taker
+    cdef public bint unread
+    cdef readonly bint handed_on
     cdef bint _gone
 
-    def __init__(self, worker: WorkerState, endpoint: Endpoint | None = None, capacity: int | None = None):
+    def __init__(
+        self,
+        worker: WorkerState,
+        endpoint: Endpoint | None = None,
+        capacity: int | None = None,
+        resumed: bool = False,
+    ):
         self.worker = worker
         self.facts = endpoint if endpoint is not None else Endpoint(("127.0.0.1", 50000), ("127.0.0.1", 8000))
         self.capacity = capacity
+        self.resumed = resumed
         self._sent = bytearray()
         self._waiting = bytearray()
         self.connection = worker.new_connection()
@@ -86,7 +100,7 @@ cdef class MemoryStream(Stream):
 
     cdef int _accept(self, bytes data) except -1:
         cdef Py_ssize_t room = PyBytes_GET_SIZE(data)
-        if self.closed or self.aborted or self._gone:
+        if self.closed or self.aborted or self.handed_on or self._gone:
             return 0
         self.writes += 1
         if self.blocked:
@@ -128,6 +142,18 @@ cdef class MemoryStream(Stream):
     cdef int abort(self) except -1:
         self.aborted = True
         return 0
+
+    cdef bint readable(self) noexcept:
+        return self.unread
+
+    cdef bint movable(self) noexcept:
+        return self.taker is not None
+
+    cdef bint hand_on(self, bint fresh) except -1:
+        if self.taker is None or self.blocked or not self.taker(fresh):
+            return False
+        self.handed_on = True
+        return True
 
     cdef Endpoint endpoint(self):
         return self.facts

@@ -14,14 +14,18 @@ from collections.abc import Callable
 from typing import Any, Protocol
 
 from fastserve.protocol._connection import WorkerState
-from fastserve.transport._epoll import Hub, NativeListener
+from fastserve.transport._balance import Balancer
+from fastserve.transport._epoll import Hub, NativeChannel, NativeListener
 
 
 class Transport(Protocol):
     """How a worker gets its connections."""
 
-    async def accept_on(self, sock: socket.socket, backlog: int) -> asyncio.AbstractServer:
-        """Listen on the bound `sock` and serve what connects, until the server returned is closed."""
+    async def accept_on(self, sock: socket.socket, backlog: int, index: int = 0) -> asyncio.AbstractServer:
+        """Listen on the bound `sock` and serve what connects, until the server returned is closed.
+
+        index: of the bind, 0 to 255: the same for its sockets in all workers that pass connections to each other.
+        """
 
     def close(self) -> None:
         """Give back what the transport holds. Connections that are still open are reset."""
@@ -34,7 +38,7 @@ class LoopTransport:
         self._loop = loop
         self._factory = factory
 
-    async def accept_on(self, sock: socket.socket, backlog: int) -> asyncio.AbstractServer:
+    async def accept_on(self, sock: socket.socket, backlog: int, index: int = 0) -> asyncio.AbstractServer:
         if sock.family != socket.AF_UNIX:
             return await self._loop.create_server(self._factory, sock=sock, backlog=backlog)
         options: dict[str, Any] = {}
@@ -48,15 +52,20 @@ class LoopTransport:
 
 
 class NativeTransport:
-    """Connections by way of the worker's own epoll."""
+    """Connections by way of the worker's own epoll; `balancer` passes some of them to other workers."""
 
-    def __init__(self, worker: WorkerState, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(self, worker: WorkerState, loop: asyncio.AbstractEventLoop, balancer: Balancer | None = None) -> None:
         self._loop = loop
-        self._hub = Hub(worker, loop)
+        self._hub = Hub(worker, loop, balancer)
 
-    async def accept_on(self, sock: socket.socket, backlog: int) -> asyncio.AbstractServer:
+    async def accept_on(self, sock: socket.socket, backlog: int, index: int = 0) -> "NativeServer":
         sock.listen(backlog)
-        return NativeServer(self._hub.listen(sock), self._loop)
+        return NativeServer(self._hub.listen(sock, index), self._loop)
+
+    def receive_on(self, sock: socket.socket) -> NativeChannel:
+        """Serve what other workers pass on through `sock`, the receive end of a channel, until what is returned is
+        paused or closed; the socket stays its owner's to close."""
+        return self._hub.receive_on(sock)
 
     def close(self) -> None:
         self._hub.close()
@@ -91,9 +100,12 @@ class NativeServer(asyncio.AbstractServer):
         """Stop accepting for now; what connects waits in the kernel's queue, for this worker or another."""
         self._listener.pause()
 
-    def close(self) -> None:
-        """Stop accepting. Connections go on; the socket stays its owner's to close."""
-        self._listener.close()
+    def close(self, accept_queued: bool = True) -> None:
+        """Stop accepting. Connections go on; the socket stays its owner's to close.
+
+        accept_queued: take what has connected by now first. False leaves it to who serves the socket next.
+        """
+        self._listener.close(accept_queued)
 
     async def wait_closed(self) -> None:
         pass

@@ -49,8 +49,8 @@ class Bench:
         if self.function is not None:
             self.function(exchange)
 
-    def connect(self, capacity: int | None = None) -> MemoryStream:
-        stream = MemoryStream(self.worker, capacity=capacity)
+    def connect(self, capacity: int | None = None, resumed: bool = False) -> MemoryStream:
+        stream = MemoryStream(self.worker, capacity=capacity, resumed=resumed)
         self.streams.append(stream)
         return stream
 

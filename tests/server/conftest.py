@@ -51,6 +51,7 @@ class FakeWorker:
         self.on_idle: Callable[[], None] | None = None
         self.requests: list[RunningRequest] = []
         self.steps: list[tuple[str, float]] = []
+        self.graces: list[float] = []
         self.ends_at = ""
 
     def _step(self, name: str) -> int:
@@ -69,8 +70,9 @@ class FakeWorker:
     def running(self) -> list[RunningRequest]:
         return self.requests
 
-    def drain(self) -> None:
-        self._step("drain")
+    def drain(self, hand_on: bool = False, idle_grace: float = 0.0) -> None:
+        self.graces.append(idle_grace)
+        self._step("hand on" if hand_on else "drain")
 
     def disconnect(self) -> int:
         return self._step("disconnect")

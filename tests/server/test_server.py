@@ -56,8 +56,8 @@ def make_server(worker, loop_name):
     worker.transports = []
     finish = worker.drain
 
-    def drain():
-        finish()
+    def drain(hand_on=False, idle_grace=0.0):
+        finish(hand_on, idle_grace)
         for transport in worker.transports:
             transport.close()
 

@@ -8,9 +8,6 @@ import socket
 
 import pytest
 
-from fastserve._exchange import PythonHandler
-from fastserve.protocol._worker import Worker
-from fastserve.transport._epoll import Hub
 from tests.transport.test_streams import GET, OK, hello
 
 
@@ -79,46 +76,17 @@ def test_a_paused_listener_leaves_connections_in_the_queue(serve):
     serve(hello, scenario)
 
 
-def test_a_new_connection_can_be_passed_to_another_worker(serve):
-    """As between processes: the socket travels over a Unix socket (SCM_RIGHTS), and is served where it arrives."""
+def test_a_closed_listener_can_leave_its_queue_to_the_next(serve):
+    """The socket lives on elsewhere: what waits in it is for whoever serves it then."""
 
     async def scenario(served):
-        ours, theirs = socket.socketpair()
-        passed = []
-
-        def divert(fd):
-            socket.send_fds(ours, [b"c"], [fd])
-            passed.append(fd)
-            return True
-
-        other = Worker(PythonHandler(hello), served.loop, date_header=False)
-        hub = Hub(other, served.loop)
         listener = served.server._listener
-        listener.divert = divert
-        client = await served.connect()
-        await served.until(lambda: passed)
-        (_, (fd, *_), _, _) = socket.recv_fds(theirs, 1, 1)
-        hub.serve(socket.socket(fileno=fd), listener)
-        await served.send(client, GET)
-        assert await served.read(client, len(OK)) == OK
-        assert (served.worker.connections, other.connections) == (0, 1)
-        hub.close()
-        other.close()
-        ours.close()
-        theirs.close()
-
-    serve(hello, scenario)
-
-
-def test_a_connection_that_cannot_be_passed_on_is_served_here(serve, caplog):
-    async def scenario(served):
-        def divert(fd):
-            raise BrokenPipeError
-
-        served.server._listener.divert = divert
+        listener.pause()
         client = await served.connect()
         await served.send(client, GET)
+        served.server.close(accept_queued=False)
+        assert served.worker.connections == 0
+        served.server = await served.transport.accept_on(served.listening, 10)
         assert await served.read(client, len(OK)) == OK
-        assert "Cannot hand on a connection" in caplog.text
 
     serve(hello, scenario)
