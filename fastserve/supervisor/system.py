@@ -102,6 +102,8 @@ class Incarnation:
         self.dumped_at = 0.0
         self.popen: subprocess.Popen[bytes] | None = None
         self.gone = False
+        self.last_words = ""
+        """What its cell said when it went: the cell is another's by the time that anybody asks."""
         self._system = system
         self._signals: list[int] = []
 
@@ -138,7 +140,7 @@ class Incarnation:
         return host.resident_memory(self.pid) if self.pid and not self.gone else 0
 
     def last_seen(self) -> str:
-        return "" if self.gone else self._system.board.description(self.cell)
+        return self.last_words if self.gone else self._system.board.description(self.cell)
 
 
 class Zygote:
@@ -472,6 +474,7 @@ class System:
 
     def _forget(self, process: Incarnation) -> None:
         process.gone = True
+        process.last_words = self.board.description(process.cell)
         with contextlib.suppress(KeyError):
             self._selector.unregister(process.connection)
         process.connection.close()

@@ -40,6 +40,11 @@ async def app(scope, receive, send):
     elif path == "/hang":
         print("hanging\\n", end="", flush=True)
         await asyncio.Event().wait()
+    elif path == "/long":
+        # Longer than the time between two heartbeats.
+        await asyncio.sleep(1.2)
+        print(f"{{os.getpid()}} has been long\\n", end="", flush=True)
+        await asyncio.Event().wait()
     elif path == "/block":
         print("hanging\\n", end="", flush=True)
         time.sleep(600)
@@ -324,6 +329,16 @@ def test_a_killed_worker_costs_nothing_but_its_own_requests(supervise):
         wait_until(lambda: len(load.answers) > seen + 20, "no answers")
     # What the victim was reading when it stopped, at most one request of each client.
     assert len(load.failures) <= 2
+
+
+def test_what_ran_in_a_killed_worker_is_named(supervise):
+    process = supervise()
+    with process.connect() as client:
+        client.sendall(b"GET /long?a=1 HTTP/1.1\r\nHost: x\r\n\r\n")
+        victim = int(process.wait_for(r"(\d+) has been long")[1])
+        os.kill(victim, signal.SIGKILL)
+        line = process.wait_for(rf"Child process \[{victim}\] died: killed by SIGKILL after").string
+    assert re.search(r"running at its last heartbeat: GET /long from 127\.0\.0\.1:\d+", line)
 
 
 def test_a_crash_loop_is_named_and_slowed_down(supervise, application):
