@@ -11,13 +11,14 @@ import os
 import re
 import signal
 import socket
+import subprocess
 import threading
 import time
 
 import pytest
 
 from fastserve.server import logs
-from tests.process.conftest import PATIENCE, descendants
+from tests.process.conftest import PATIENCE, children, descendants
 
 WORKERS = """
 import asyncio, os, time
@@ -48,6 +49,9 @@ async def app(scope, receive, send):
     elif path == "/block":
         print("hanging\\n", end="", flush=True)
         time.sleep(600)
+    elif path == "/orphan":
+        import subprocess
+        subprocess.run(["sh", "-c", "sleep 0.05 &"], check=True)
     elif path == "/segfault":
         import ctypes
         ctypes.string_at(0)
@@ -689,6 +693,23 @@ def test_strangers_are_reaped(supervise):
     os.kill(worker, signal.SIGKILL)
     process.wait_for(READY, 3)
     wait_until(lambda: not os.path.exists(f"/proc/{worker}"), "a zombie stays")
+
+
+def test_as_the_first_process_of_a_container(start, application):
+    namespace = ["unshare", "--user", "--map-root-user", "--pid", "--fork"]
+    try:
+        subprocess.run([*namespace, "true"], check=True, capture_output=True, timeout=PATIENCE)
+    except (OSError, subprocess.SubprocessError):
+        pytest.skip("no namespaces here")
+    process = start("webapp:app", "--workers", "2", "--port", "0", prefix=namespace)
+    process.wait_for(r"Started parent process \[1\]")
+    process.wait_for(READY, 2)
+    (first,) = children(process.child.pid)
+    for _ in range(5):
+        process.get("/orphan")
+    wait_until(lambda: len(children(first)) == 2, "orphans are not waited for")
+    os.kill(first, signal.SIGTERM)
+    assert process.wait() == 0
 
 
 def test_many_signals_at_once(supervise):
