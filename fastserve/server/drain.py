@@ -69,7 +69,7 @@ class Drain:
         if grace and not self._hand_on and not worker.running():
             settling = grace + _LATE
         worker.drain(self._hand_on, grace)
-        await self._changes.until(lambda: self._forced or self._is_quiet(), deadline=start + settling, poll=_POLL)
+        await self._settled(settling)
         if disconnect_after is not None and (cancel_after is None or disconnect_after < cancel_after):
             if await self._quiet_by(start + disconnect_after):
                 return
@@ -81,7 +81,8 @@ class Drain:
                 worker.disconnect()
         if await self._quiet_by(None if cancel_after is None else start + cancel_after):
             return
-        self._close_rest(0.0)
+        if self._close_rest(0.0) and await self._settled(_SETTLING):
+            return
         if not self._forced:
             logger.error("Cancel %d running task(s), timeout graceful shutdown exceeded", self._name_running())
         if worker.cancel() and await self._quiet_by(
@@ -93,10 +94,19 @@ class Drain:
         worker.abort()
         await self._changes.until(self._is_quiet, deadline=asyncio.get_running_loop().time() + _ABORTING, poll=_POLL)
 
-    def _close_rest(self, grace: float) -> None:
-        if self._hand_on:
+    def _close_rest(self, grace: float) -> bool:
+        """Stop handing connections on: what is left closes. Returns whether they had been handed on until now."""
+        handed_on = self._hand_on
+        if handed_on:
             self._hand_on = False
             self._worker.drain(idle_grace=grace)
+        return handed_on
+
+    async def _settled(self, timeout: float) -> bool:
+        """Give what can close by itself the time to do so; returns whether nothing is left."""
+        deadline = asyncio.get_running_loop().time() + timeout
+        await self._changes.until(lambda: self._forced or self._is_quiet(), deadline=deadline, poll=_POLL)
+        return self._is_quiet()
 
     def _is_quiet(self) -> bool:
         return not self._worker.connections and not self._worker.running()

@@ -20,11 +20,11 @@ ABORT = "ERROR Abort 1 running request(s), timeout graceful cancel exceeded"
 def drained(worker, run_jumping):
     """Drains `worker`; `at` maps times to what then happens. Returns the time it took."""
 
-    def drain(at=None, **options):
+    def drain(at=None, hand_on=False, **options):
         async def main():
             loop = asyncio.get_running_loop()
             changes = Changes(loop)
-            stop = Drain(worker, Settings("a:a", log_config=None, **options), changes)
+            stop = Drain(worker, Settings("a:a", log_config=None, **options), changes, hand_on=hand_on)
             for when, action in (at or {}).items():
                 loop.call_at(when, action, stop)
             await stop.run()
@@ -168,3 +168,67 @@ def test_many_requests_are_counted(drained, worker, log_lines):
     assert log_lines().count(NAMED) == REQUESTS_NAMED
     assert "WARNING Still running: 15 more" in log_lines()
     assert "WARNING Disconnect 25 running request(s), timeout graceful disconnect exceeded" in log_lines()
+
+
+# --- what has just become idle
+
+
+def test_idle_connections_get_their_grace_without_a_word(drained, worker, log_lines):
+    worker.connections = 2
+    assert drained(at={0.9: lambda stop: worker.finish()}) == pytest.approx(0.9, abs=0.1)
+    assert worker.graces == [1.0]
+    assert log_lines() == []
+
+
+def test_the_grace_is_an_option(drained, worker):
+    worker.connections = 2
+    drained(at={0.5: lambda stop: worker.finish()}, timeout_graceful_idle=3)
+    assert worker.graces == [3.0]
+
+
+def test_the_grace_ends_when_the_stop_does(drained, worker):
+    worker.connections = 2
+    drained(at={0.3: lambda stop: worker.finish()}, timeout_graceful_shutdown=0.5)
+    assert worker.graces == [0.5]
+
+
+# --- handing on
+
+
+def test_what_others_take_is_gone_at_once(drained, worker, log_lines):
+    worker.connections = 3
+    worker.ends_at = "hand on"
+    assert drained(hand_on=True) == 0.0
+    assert worker.steps == [("hand on", 0.0)]
+    assert log_lines() == []
+
+
+def test_what_nobody_takes_closes_at_the_disconnect(drained, worker, log_lines):
+    worker.connections = 1
+    worker.ends_at = "drain"
+    assert drained(hand_on=True) == 20.0
+    assert worker.steps == [("hand on", 0.0), ("drain", 20.0)]
+    assert log_lines() == [WAITING]
+
+
+def test_requests_that_run_on_are_stopped_as_in_any_stop(drained, worker):
+    worker.serve("/slow")
+    assert drained(hand_on=True) == 35.0
+    steps = ["hand on", "drain", "disconnect", "cancel", "abort"]
+    assert worker.steps == list(zip(steps, [0.0, 20.0, 20.0, 30.0, 35.0], strict=True))
+
+
+def test_what_nobody_takes_closes_before_anything_is_cancelled(drained, worker, log_lines):
+    worker.connections = 1
+    worker.ends_at = "drain"
+    assert drained(hand_on=True, timeout_graceful_disconnect=None) == pytest.approx(30.0, abs=0.1)
+    assert worker.steps == [("hand on", 0.0), ("drain", 30.0)]
+    assert log_lines() == [WAITING]
+    assert worker.graces[-1] == 0.0
+
+
+def test_handing_on_may_take_for_ever(drained, worker):
+    worker.connections = 1
+    at = {10_000.0: lambda stop: worker.finish()}
+    assert drained(at, hand_on=True, timeout_graceful_shutdown=None, timeout_graceful_disconnect=None) == 10_000.0
+    assert worker.steps == [("hand on", 0.0)]

@@ -4,8 +4,11 @@ board, and a channel. Connections are spread over them, and change hands without
 import asyncio
 import os
 import resource
+import signal
 import socket
 import struct
+import subprocess
+import sys
 import time
 
 import pytest
@@ -55,8 +58,8 @@ class Site:
         self.members = []
         self.clients = []
 
-    async def start(self, slot, handler=naming, publish=True, accepting=True, receiving=True, **options):
-        member = Member(self, slot, len(self.members), handler, **options)
+    async def start(self, slot, handler=naming, publish=True, accepting=True, receiving=True, cell=None, **options):
+        member = Member(self, slot, len(self.members) if cell is None else cell, handler, **options)
         self.members.append(member)
         if accepting:
             member.server = await member.transport.accept_on(member.sock, 2048, INDEX)
@@ -849,3 +852,71 @@ def test_the_event_loops_transport_closes_with_the_next_response(site):
         assert await (await place.connect()).ask() == new.cell
 
     site(scenario, slots=1)
+
+
+# --- processes
+
+OTHER_PROCESS = """
+import asyncio, socket, sys
+from fastserve._exchange import PythonHandler
+from fastserve.protocol._worker import Worker
+from fastserve.transport._balance import Balancer
+from fastserve.transport._board import READY, Board
+from fastserve.transport.accept import NativeTransport
+
+async def main():
+    board, channel = Board(int(sys.argv[1])), socket.socket(fileno=int(sys.argv[2]))
+    loop = asyncio.get_running_loop()
+    worker = Worker(PythonHandler(handle), loop, date_header=False)
+    transport = NativeTransport(worker, loop, Balancer(board, 1, 1))
+    receiver = transport.receive_on(channel)
+    board.beat(1, 0, 0, "")
+    board.set_state(1, READY)
+    while True:
+        await asyncio.sleep(0.2)
+        board.beat(1, worker.total_requests, len(worker.running()), "")
+
+def handle(exchange):
+    exchange.start(200, [(b"content-length", b"1")])
+    exchange.body(b"1")
+
+asyncio.run(main())
+"""
+
+
+def test_a_process_that_is_killed_with_connections_on_their_way(site):
+    async def scenario(place):
+        place.board.set_slot_cell(1, 1)
+        descriptors = [place.board.fd, place.channels[1][0].fileno()]
+        command = [sys.executable, "-c", OTHER_PROCESS, *map(str, descriptors)]
+        child = subprocess.Popen(command, pass_fds=descriptors, stdin=subprocess.DEVNULL)
+        try:
+            await place.until(lambda: place.board.state(1) == READY)
+            first = await place.start(0)
+            clients = [await place.connect() for _ in range(8)]
+            answers = [await client.ask() for client in clients]
+            assert sorted(answers) == [0] * 4 + [1] * 4
+            leaving = clients.pop(answers.index(1))
+            leaving.sock.close()
+            await place.until(lambda: place.board.connections(1) == 3)
+            child.send_signal(signal.SIGSTOP)
+            # Three of its own, which die with it, and four that are handed on to it.
+            place.board.set_slot_cell(0, -1)
+            first.retire()
+            await place.until(lambda: first.worker.connections == 0)
+            assert place.board.connections(1) == 7
+        finally:
+            child.kill()
+            child.wait()
+        place.board.clear(1)
+        await place.start(1, accepting=False, cell=2)
+        served = []
+        for client in clients:
+            try:
+                served.append(await client.ask())
+            except ConnectionError:
+                pass
+        assert served == [2] * 4
+        assert (place.board.connections(1), place.board.connections(2)) == (0, 4)
+
+    site(scenario)
