@@ -185,3 +185,16 @@ def test_a_stalled_worker_that_is_worn(world: World) -> None:
     assert not first.alive
     assert len(world.serving) == 2
     assert len(world.processes) == 3
+
+
+def test_a_replacement_that_works_forgives_the_failures(world: World) -> None:
+    world.limit_reached(world.processes[0])
+    for _ in range(6):
+        world.exit(world.starting[0], 1)
+        world.advance(30)
+    new = world.starting[0]
+    world.ready(new)
+    world.limit_reached(new)
+    world.exit(world.starting[0], 1)
+    world.advance(1)
+    assert len(world.starting) == 1
