@@ -126,8 +126,8 @@ cdef dict _plain(object message):
 
 
 cdef object _read(dict message, MessageParts* parts):
-    # Fills `parts`, answers the message's type. Literal keys are interned: going through the few there are finds each by
-    # its address, in the place of a lookup for each one that there may be.
+    # Fills `parts`, answers the message's type. Literal keys are interned: going through the few there are finds each
+    # by its address, in the place of a lookup for each one that there may be.
     cdef Py_ssize_t position = 0
     cdef PyObject* key
     cdef PyObject* value
