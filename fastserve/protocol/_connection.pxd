@@ -73,8 +73,8 @@ cdef class WorkerState:
     cdef TimerWheel wheel
     cdef double now                     # the clock at the latest event
     cdef readonly set open_connections
-    cdef ExchangeList running_exchanges # all but the one that the handler is being called for, if it is called:
-    cdef void* handling                 # that one, borrowed, for who looks from a signal handler; else NULL
+    cdef ExchangeList running_exchanges
+    cdef void* handling                 # Exchange in its first step, borrowed: it joins them if it is not done then
     cdef readonly bint draining
     cdef readonly bint handing_on       # draining: connections change their worker where they can
     cdef double idle_grace              # draining otherwise: seconds that a connection is kept after becoming idle

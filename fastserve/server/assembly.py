@@ -33,7 +33,7 @@ def assemble(
 ) -> Assembly:
     """What serves the loaded application of `config` on `loop`; `state` is the lifespan's.
 
-    `balancer` passes connections on to other workers, where the transport can do that.
+    balancer: of a worker among others; the event loop's transport has no use for it.
     """
     gateway = AsgiGateway(
         config.loaded_app,

@@ -146,20 +146,21 @@ def configure(
 
 def reopen() -> None:
     """Open every log file anew, after somebody has renamed it; nothing that was in a file is lost."""
-    loggers = [logging.root, *(found for found in logging.root.manager.loggerDict.values()
-                               if isinstance(found, logging.Logger))]  # fmt: skip
+    named = logging.root.manager.loggerDict.values()
+    loggers = [logging.root, *(found for found in named if isinstance(found, logging.Logger))]
     for handler in dict.fromkeys(handler for known in loggers for handler in known.handlers):
         # Of a handler that delays, the file is opened by its first record.
         for found in (handler, getattr(handler, "target", None)):
-            if isinstance(found, logging.FileHandler) and found.stream is not None:
+            if isinstance(found, logging.FileHandler):
                 _reopen_file(found)
 
 
 def _reopen_file(handler: logging.FileHandler) -> None:
     handler.acquire()
-    mode = handler.mode
+    mode, old = handler.mode, handler.stream
     try:
-        old = handler.stream
+        if old is None:
+            return
         # The file may not have been renamed: opening it with "w" would empty it.
         handler.mode = mode.replace("w", "a")
         handler.stream = handler._open()

@@ -64,16 +64,16 @@ class Control:
 
     def flush(self) -> None:
         while self._waiting:
-            message = self._waiting[0]
+            # Taken out first: a signal handler may send in the middle of this.
+            message = self._waiting.popleft()
             rights = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", message.descriptors))]
             try:
                 self._socket.sendmsg([message.data], rights if message.descriptors else [], socket.MSG_NOSIGNAL)
             except OSError as error:
                 if error.errno in _NOT_NOW:
+                    self._waiting.appendleft(message)
                     return
                 self._forget()
-                return
-            self._waiting.popleft()
             _close(message)
 
     def receive(self) -> list[Message]:

@@ -22,31 +22,23 @@ from math import inf
 
 from fastserve.config import STARTUP_FAILURE
 from fastserve.supervisor.backoff import LOOP, Backoff
-from fastserve.supervisor.exits import MEBIBYTE, cause, explain, is_foreign_kill
+from fastserve.supervisor.endings import Endings
+from fastserve.supervisor.exits import cause, explain, is_foreign_kill
 from fastserve.supervisor.health import Finding, Health
 from fastserve.supervisor.interfaces import Exit, Process, Settings, System
 from fastserve.supervisor.sharing import share
 from fastserve.supervisor.slot import Incarnation, Slot, State
+from fastserve.supervisor.wear import Wear
 
 __all__ = ["Exit", "Policy", "Process", "Settings", "System"]
 
 _logger = logging.getLogger("fastserve.error")
 
-# Between asking a process for its stacks, or to stop at once, and SIGKILL.
-_LAST_WORDS = 1.0
-
-# What a worker gets beyond its own deadlines to end.
-_MARGIN = 5.0
-
 # One Ctrl-C arrives twice where a parent passes it on; a user needs longer for the second.
 _SAME_REQUEST = 0.5
 
-_MEASURE = 5.0  # seconds between looks at the workers' memory
-
 # Before a start is tried again that the system refused, or that was killed from outside.
 _REFUSED = 1.0
-
-_LIFETIME_JITTER = 0.1
 
 
 class Policy:
@@ -69,7 +61,6 @@ class Policy:
         self._settings = settings
         self._system = system
         self._logger = logger
-        self._random = random
         self._slots: dict[int, Slot] = {}
         self._known: dict[Process, Incarnation] = {}
         self._generation = 0
@@ -83,10 +74,10 @@ class Policy:
         self._rebuild_again = False
         self._restart: list[Slot] | None = None  # still to be restarted; None: no restart is going on
         self._replacement: Incarnation | None = None  # the one that is starting
-        self._worn: list[Incarnation] = []  # workers to be replaced, in this order
 
+        self._endings = Endings(settings, system, logger)
         self._health = Health(settings.timeout_worker_healthcheck)
-        self._measure_at = inf
+        self._wear = Wear(settings, logger, random)
 
         self._stop_code: int | None = None  # not None: stopping
         self._stopped_at = inf
@@ -142,24 +133,23 @@ class Policy:
             return
         now, slot = self._system.now(), worker.slot
         worker.state, worker.ready_at, worker.startup_limit = State.READY, now, inf
-        if (lifetime := self._settings.limit_worker_lifetime) is not None:
-            worker.expires = now + lifetime * (1 + _LIFETIME_JITTER * self._random())
         slot.failed_starts = 0
         self._any_was_ready = True
         self._retry_held_slots(now)
         self._health.expect(now)
-        self._measure_at = min(self._measure_at, now + _MEASURE)
+        self._wear.expect(worker, now)
         if self._replacement is worker:
             self._replacement = None
             slot.replace_backoff.reset()
-        old = None
-        if slot.successor is worker:
-            old, slot.current, slot.successor = slot.current, worker, None
+        old = slot.current if slot.successor is worker else None
+        if old is not None:
+            slot.current, slot.successor = worker, None
+            self._wear.forget(old)
         self._system.publish(slot.number, worker.process)
         # The new one accepts before the old one stops.
         self._share()
         if old is not None:
-            self._retire(old)
+            self._endings.retire(old)
         self._settle()
 
     def stopping(self, process: Process) -> None:
@@ -168,7 +158,7 @@ class Policy:
         if worker is None or not worker.is_ready:
             return
         self._logger.info("Child process [%d] is stopping by itself.", worker.pid)
-        self._expect_end(worker, self._grace())
+        self._endings.expect(worker)
         self._vacate(worker)
         self._refill(worker.slot, delay=0.0)
         self._settle()
@@ -176,7 +166,7 @@ class Policy:
     def limit_reached(self, process: Process) -> None:
         """This worker has served its number of requests. It goes on until it is told to retire."""
         if (worker := self._known.get(process)) is not None:
-            self._wear(worker, "request limit reached")
+            self._wear.wear_out(worker, "request limit reached")
             self._settle()
 
     def reported(self, process: Process, text: str) -> None:
@@ -226,30 +216,23 @@ class Policy:
         for worker in list(self._known.values()):
             if now >= worker.startup_limit:
                 self._not_ready_in_time(worker)
-            if now >= worker.patience:
-                self._lose_patience(worker)
-            if now >= worker.kill_at:
-                self._kill(worker)
-            if now >= worker.expires:
-                worker.expires = inf
-                self._wear(worker, f"{now - worker.ready_at:.0f} s old")
+            self._endings.tick(worker)
         if now >= self._health.due:
             self._check_health(now)
-        if now >= self._measure_at:
-            self._measure(now)
+        self._wear.tick(now, self._known.values())
         self._settle()
 
     def deadline(self) -> float:
         """When `tick` has to be called, on the clock of `System.now`; inf: no time limit is running."""
         if self.exit_code is not None:
             return inf
-        due = min(self._health.due, self._measure_at)
+        due = min(self._health.due, self._wear.due)
         for worker in self._known.values():
             due = min(due, worker.startup_limit, worker.patience, worker.kill_at, worker.expires)
         for slot in self._slots.values():
             due = min(due, slot.retry_at)
         if self._may_replace() and self._restart is None:
-            due = min([due, *(worker.slot.replace_at for worker in self._worn)])
+            due = min([due, *(worker.slot.replace_at for worker in self._wear.worn)])
         return due
 
     # Slots and starts
@@ -314,7 +297,7 @@ class Policy:
                 self._vacate(worker)
                 # Whoever is to accept from the slot does before its worker stops.
                 self._share()
-                self._retire(worker)
+                self._endings.retire(worker)
             else:
                 self._drop(worker)
 
@@ -329,9 +312,7 @@ class Policy:
                 self._system.publish(slot.number, None)
         if self._replacement is worker:
             self._replacement = None
-        if worker in self._worn:
-            self._worn.remove(worker)
-        worker.startup_limit = worker.expires = inf
+        self._wear.forget(worker)
 
     def _refill(self, slot: Slot, delay: float) -> None:
         if slot.active and slot.current is None and self._stop_code is None:
@@ -416,58 +397,15 @@ class Policy:
         return explain(exit, age=age, memory=worker.memory, running=worker.process.last_seen())
 
     def _not_ready_in_time(self, worker: Incarnation) -> None:
-        self._expect_end(worker, inf)
-        worker.process.signal(signal.SIGUSR2)
-        worker.kill_at = self._system.now() + _LAST_WORDS
+        self._endings.give_up(worker)
         self._start_failed(worker, "")
-
-    # The ends of processes
-
-    def _grace(self) -> float:
-        """Seconds that a worker gets to end; its own steps are shorter."""
-        shutdown = self._settings.timeout_graceful_shutdown
-        return inf if shutdown is None else shutdown + self._settings.timeout_graceful_cancel + _MARGIN
-
-    def _expect_end(self, worker: Incarnation, grace: float) -> None:
-        now = self._system.now()
-        worker.state = State.LEAVING
-        worker.startup_limit = worker.expires = inf
-        worker.left_at = min(worker.left_at, now)
-        if worker.kill_at == inf and not worker.killed:
-            worker.patience = min(worker.patience, now + grace)
-
-    def _retire(self, worker: Incarnation) -> None:
-        self._expect_end(worker, self._grace())
-        worker.process.retire()
-
-    def _terminate(self, worker: Incarnation) -> None:
-        # What has not been ready has no requests to finish.
-        grace = self._grace() if worker.has_been_ready else self._settings.timeout_graceful_cancel + _MARGIN
-        self._expect_end(worker, grace)
-        worker.process.signal(signal.SIGTERM)
 
     def _drop(self, worker: Incarnation) -> None:
         """A start that nobody wants any more."""
         self._vacate(worker)
-        self._terminate(worker)
+        self._endings.terminate(worker)
 
-    def _lose_patience(self, worker: Incarnation) -> None:
-        now = self._system.now()
-        running = worker.process.last_seen()
-        self._logger.error(
-            "Child process [%d] did not end within %.0f s, killing it.%s",
-            worker.pid, now - worker.left_at, f" Still running: {running}" if running else "",
-        )  # fmt: skip
-        worker.patience = inf
-        worker.process.signal(signal.SIGUSR2)
-        worker.kill_at = now + _LAST_WORDS
-
-    def _kill(self, worker: Incarnation) -> None:
-        worker.killed = True
-        worker.kill_at = worker.patience = inf
-        worker.process.signal(signal.SIGKILL)
-
-    # Health and wear
+    # Health
 
     def _check_health(self, now: float) -> None:
         watched = [worker for worker in self._known.values() if worker.has_been_ready and not worker.killed]
@@ -486,28 +424,12 @@ class Policy:
             else:
                 self._logger.error("Child process [%d] has not answered for %.1f s, killing it.", pid, silence)
                 served = worker.is_ready
-                self._expect_end(worker, inf)
                 self._vacate(worker)
-                self._kill(worker)
+                self._endings.kill(worker)
                 if served:
                     self._replace_lost(worker)
         if any(worker.is_ready and not worker.silent for worker in watched):
             self._system.notify("watchdog")
-
-    def _measure(self, now: float) -> None:
-        ready = [worker for worker in self._known.values() if worker.is_ready]
-        self._measure_at = now + _MEASURE if ready else inf
-        limit = self._settings.limit_max_rss
-        for worker in ready:
-            worker.memory = worker.process.memory() or worker.memory
-            if limit is not None and worker.memory > limit:
-                self._wear(worker, f"{worker.memory / MEBIBYTE:.0f} MiB, more than {limit / MEBIBYTE:.0f} MiB")
-
-    def _wear(self, worker: Incarnation, reason: str) -> None:
-        """Have the worker replaced when its turn comes."""
-        if worker.is_ready and worker not in self._worn and self._stop_code is None:
-            self._worn.append(worker)
-            self._logger.info("Child process [%d] will be replaced: %s.", worker.pid, reason)
 
     # Restarts and replacements
 
@@ -558,7 +480,7 @@ class Policy:
                 self._restart_slot(self._restart.pop(0))
         now = self._system.now()
         while self._may_replace() and self._restart is None:
-            worker = next((worker for worker in self._worn if worker.slot.replace_at <= now), None)
+            worker = next((worker for worker in self._wear.worn if worker.slot.replace_at <= now), None)
             if worker is None:
                 return
             self._replacement = self._launch(worker.slot)
@@ -603,7 +525,7 @@ class Policy:
         for worker in list(self._known.values()):
             self._vacate(worker)
             self._logger.info("Terminated child process [%d]", worker.pid)
-            self._terminate(worker)
+            self._endings.terminate(worker)
         self._farewell = list(self._known.values())
 
     def _force(self) -> None:
@@ -611,10 +533,7 @@ class Policy:
             return
         self._forced = True
         for worker in self._known.values():
-            worker.process.signal(signal.SIGQUIT)
-            worker.patience = inf
-            if not worker.killed:
-                worker.kill_at = min(worker.kill_at, self._system.now() + _LAST_WORDS)
+            self._endings.stop_now(worker)
 
     # What follows from every event
 

@@ -7,7 +7,6 @@ What to do is the policy's business, how it is done the system's; this is where 
 
 import contextlib
 import logging
-import os
 import pickle
 import selectors
 import signal
@@ -80,9 +79,7 @@ class Supervisor:
                 return _loop(selector, system, policy, arrived)
 
 
-def _loop(
-    selector: selectors.BaseSelector, system: System, policy: Policy, arrived: Callable[[], list[int]]
-) -> int:
+def _loop(selector: selectors.BaseSelector, system: System, policy: Policy, arrived: Callable[[], list[int]]) -> int:
     policy.start()
     while policy.exit_code is None:
         due = min(policy.deadline(), system.deadline(), system.now() + _LONGEST_WAIT)

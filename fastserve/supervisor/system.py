@@ -147,9 +147,8 @@ class Zygote:
     def __init__(self, connection: Control, popen: "subprocess.Popen[bytes]") -> None:
         self.connection = connection
         self.popen = popen
-        self.ready = False
-        self.expected = False
-        """Its end is: it has been told to go."""
+        self.gone = False
+        """It has been told to go, or has gone by itself: its connection is closed."""
 
 
 class System:
@@ -270,7 +269,8 @@ class System:
                 if not pid:
                     return
                 self._reaped(pid, os.waitstatus_to_exitcode(status))
-        for pid in [known.popen.pid for known in (*self._processes, *self._zygotes()) if known.popen is not None]:
+        pids = [process.pid for process in self._processes if process.popen is not None]
+        for pid in pids + [zygote.popen.pid for zygote in self._zygotes()]:
             with contextlib.suppress(ChildProcessError):
                 if (found := os.waitpid(pid, os.WNOHANG))[0]:
                     self._reaped(pid, os.waitstatus_to_exitcode(found[1]))
@@ -371,8 +371,8 @@ class System:
             self._zygote = None
         if zygote is self._next_zygote:
             self._next_zygote = None
-        if not zygote.expected:
-            zygote.expected = True
+        if not zygote.gone:
+            zygote.gone = True
             self._old_zygotes.append(zygote)
             self._selector.unregister(zygote.connection)
             zygote.connection.close()
@@ -381,24 +381,24 @@ class System:
                 os.kill(zygote.popen.pid, number)
 
     def _hear_zygote(self, zygote: Zygote) -> None:
-        if zygote.expected:
+        # An event may be older than the end of its process.
+        if zygote.gone:
             return
         for message in zygote.connection.receive():
-            if message.content["say"] == "ready":
-                zygote.ready = True
-                if zygote is self._next_zygote:
-                    self._next_zygote = None
-                    if self._zygote is not None:
-                        self._dismiss(self._zygote)
-                    self._zygote = zygote
-                    self.events.rebuilt(None)
+            if message.content["say"] == "ready" and zygote is self._next_zygote:
+                self._next_zygote = None
+                if self._zygote is not None:
+                    self._dismiss(self._zygote)
+                self._zygote = zygote
+                self.events.rebuilt(None)
         if zygote.connection.ended:
             self._selector.unregister(zygote.connection)
 
     def _zygote_exited(self, zygote: Zygote, status: int) -> None:
-        if zygote.expected:
+        if zygote.gone:
             self._old_zygotes.remove(zygote)
             return
+        zygote.gone = True
         with contextlib.suppress(KeyError):
             self._selector.unregister(zygote.connection)
         zygote.connection.close()

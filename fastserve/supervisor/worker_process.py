@@ -33,8 +33,8 @@ from fastserve.server.drain import Drain
 from fastserve.server.server import Server
 from fastserve.supervisor import host
 from fastserve.supervisor.control import Control, Message
-from fastserve.transport._board import DRAINING, READY, Board
 from fastserve.transport._balance import Balancer
+from fastserve.transport._board import DRAINING, READY, Board
 from fastserve.transport.accept import NativeServer, NativeTransport, Transport
 from fastserve.types import WorkerProtocol
 
@@ -85,7 +85,7 @@ class Served:
 
     def __init__(self) -> None:
         self.servers: list[tuple[asyncio.AbstractServer, socket.socket]] = []
-        self.channel: "NativeChannel | None" = None
+        self.channel: NativeChannel | None = None
 
     async def begin(self, slot: Slot, transport: Transport, backlog: int) -> None:
         for index, listener in slot.listeners.items():
@@ -124,6 +124,8 @@ class WorkerProcess:
         self.cell = -1
         self.slots: dict[int, Slot] = {}
         self.server: WorkerServer | None = None
+        self.reopen_pending = False
+        """Log files are to be reopened as soon as there is a loop to do it."""
         self._stopping = False
         self._dump = os.fdopen(dump_fd, "wb", buffering=0)
         self._handle_signals()
@@ -196,11 +198,9 @@ class WorkerProcess:
             sys.exit(0)
 
     def _on_reopen(self, number: int, frame: FrameType | None) -> None:
-        if self.server is not None:
-            # Not here: this may have interrupted the writing of a record.
-            self.server.call_soon(logs.reopen)
-        else:
-            logs.reopen()
+        # Not here: this may have interrupted the writing of a record.
+        if self.server is None or not self.server.call_soon(logs.reopen):
+            self.reopen_pending = True
 
     def _on_dump(self, number: int, frame: FrameType | None) -> None:
         worker = self.server.server_state.worker if self.server is not None else None
@@ -263,14 +263,19 @@ class WorkerServer(Server):
         self._changing: asyncio.Task[None] | None = None
         self._retiring = False
 
+    async def serve(self, sockets: list[socket.socket] | None = None) -> None:
+        self._loop = asyncio.get_running_loop()
+        if self._process.reopen_pending:
+            logs.reopen()
+        await super().serve(sockets)
+
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         if not await self._start_application():
             return
         process = self._process
-        self._loop = loop = asyncio.get_running_loop()
         self._transport = self._start_worker()
         self.started = True
-        loop.add_reader(process.control.fileno(), self._on_control)
+        asyncio.get_running_loop().add_reader(process.control.fileno(), self._on_control)
         process.board.set_state(process.cell, READY)
         self._beat()
         process.say("ready")
@@ -285,12 +290,12 @@ class WorkerServer(Server):
                 self._join(slot)
         return assemble(self.config, loop, self.lifespan.state, self._balancer)
 
-    def call_soon(self, function: Callable[[], object]) -> None:
-        """Call in the loop; from a signal handler."""
-        if self._loop is None:
-            function()
-        elif not self._loop.is_closed():
-            self._loop.call_soon_threadsafe(function)
+    def call_soon(self, function: Callable[[], object]) -> bool:
+        """Call in the loop; from a signal handler. Returns whether there is one."""
+        if self._loop is None or self._loop.is_closed():
+            return False
+        self._loop.call_soon_threadsafe(function)
+        return True
 
     def slot_added(self, slot: int) -> None:
         self._join(slot)
@@ -355,12 +360,12 @@ class WorkerServer(Server):
 
     def _beat(self) -> None:
         process, worker = self._process, self.server_state.worker
-        assert self._loop is not None and worker is not None
+        assert worker is not None
         if self._balancer is None:
             process.board.set_connections(process.cell, worker.connections)
         process.board.beat(process.cell, worker.total_requests, worker.tasks, describe(worker))
         process.control.flush()
-        self._loop.call_later(HEARTBEAT, self._beat)
+        asyncio.get_running_loop().call_later(HEARTBEAT, self._beat)
 
     async def _change(self) -> None:
         transport = self._transport

@@ -21,18 +21,20 @@ cdef extern from *:
     static inline int64_t board_load(const int64_t *word) { return __atomic_load_n(word, __ATOMIC_ACQUIRE); }
     static inline void board_store(int64_t *word, int64_t value) { __atomic_store_n(word, value, __ATOMIC_RELEASE); }
     static inline void board_add(int64_t *word, int64_t change) { __atomic_fetch_add(word, change, __ATOMIC_ACQ_REL); }
+    static inline void board_fence(void) { __atomic_thread_fence(__ATOMIC_SEQ_CST); }
     """
     int64_t board_load(const int64_t* word) noexcept nogil
     void board_store(int64_t* word, int64_t value) noexcept nogil
     void board_add(int64_t* word, int64_t change) noexcept nogil
+    void board_fence() noexcept nogil
 
 cdef enum:
     MAGIC = 0x66736264
     HEADER = 8                  # words; then one word per slot; then, from the next cache line on, the cells
     LINE = 8                    # words of a cache line, which is a cell
-    TEXT = 1024                 # bytes of a cell's text: two of length and DESCRIPTION_SIZE of UTF-8
+    TEXT = 1024                 # bytes of a text: two of length and DESCRIPTION_SIZE of UTF-8; a cell has two
     DESCRIPTION_SIZE = 1000
-    READ_ATTEMPTS = 100         # to read a text that is being written; more only if its writer was stopped meanwhile
+    READ_ATTEMPTS = 100         # to read a text while others are being written; more would take a broken writer
     NO_CELL = 0xFFFF            # in a message that passes a connection: it is counted nowhere
 
 cdef enum Word:
@@ -43,7 +45,7 @@ cdef enum Word:
     REQUESTS
     RUNNING
     GENERATION
-    SEQUENCE                    # of the text: odd while it is being written
+    SEQUENCE                    # how many texts have been written; its lowest bit says which of the two is the latest
 
 FREE: int = 0
 """State of a cell that nobody uses."""
@@ -79,7 +81,7 @@ cdef class Board:
             if not (slots > 0 and 0 < cells < NO_CELL):
                 raise ValueError("A board has at least one slot, and at least one cell and fewer than 65535.")
             self.fd = os.memfd_create("fastserve", os.MFD_CLOEXEC)
-            os.ftruncate(self.fd, _first_cell(slots) * 8 + cells * (LINE * 8 + TEXT))
+            os.ftruncate(self.fd, _first_cell(slots) * 8 + cells * (LINE * 8 + 2 * TEXT))
         else:
             self.fd = fd
         self._memory = mmap.mmap(self.fd, 0)
@@ -131,11 +133,11 @@ cdef class Board:
         """Make `cell` free, all counts zero: its process has ended, or is about to be started."""
         cdef int64_t* words = self._cell(cell)
         cdef int word
+        self._texts[<Py_ssize_t> cell * 2 * TEXT] = self._texts[<Py_ssize_t> cell * 2 * TEXT + 1] = 0
         board_add(words + GENERATION, 1)
         for word in range(LINE):
             if word != GENERATION:
                 board_store(words + word, 0)
-        self._texts[<Py_ssize_t> cell * TEXT] = self._texts[<Py_ssize_t> cell * TEXT + 1] = 0
 
     def pid(self, cell: int) -> int:
         """Return the process id, 0 while it is not known."""
@@ -186,33 +188,36 @@ cdef class Board:
         cdef int64_t* words = self._cell(cell)
         cdef bytes text = description.encode("utf-8", "backslashreplace")[:DESCRIPTION_SIZE]
         cdef Py_ssize_t size = len(text)
-        cdef Py_ssize_t start = <Py_ssize_t> cell * TEXT
-        cdef Py_ssize_t index
+        cdef int64_t sequence = board_load(words + SEQUENCE) + 1
+        cdef Py_ssize_t start = _text(cell, sequence)
+        cdef const unsigned char[::1] source
+        # Not over the latest: it stays whole if this process is killed here.
+        board_fence()
+        self._texts[start] = size & 255
+        self._texts[start + 1] = size >> 8
+        if size:
+            source = text
+            self._texts[start + 2:start + 2 + size] = source
+        board_store(words + SEQUENCE, sequence)
         board_store(words + REQUESTS, requests)
         board_store(words + RUNNING, running)
-        if size or self._texts[start] or self._texts[start + 1]:
-            # Or-ed: a predecessor that was killed while it wrote has left an odd number.
-            board_store(words + SEQUENCE, board_load(words + SEQUENCE) | 1)
-            self._texts[start] = size & 255
-            self._texts[start + 1] = size >> 8
-            for index in range(size):
-                self._texts[start + 2 + index] = text[index]
-            board_add(words + SEQUENCE, 1)
         board_store(words + HEARTBEAT, time.monotonic_ns())
 
     def description(self, cell: int) -> str:
         """Return the description of the latest heartbeat, "" before the first."""
         cdef int64_t* words = self._cell(cell)
-        cdef Py_ssize_t start = <Py_ssize_t> cell * TEXT
-        cdef int64_t before
+        cdef int64_t sequence
+        cdef Py_ssize_t start
         cdef bytes text = b""
         for _ in range(READ_ATTEMPTS):
-            before = board_load(words + SEQUENCE)
+            sequence = board_load(words + SEQUENCE)
+            start = _text(cell, sequence)
             size = min(self._texts[start] | self._texts[start + 1] << 8, <int> DESCRIPTION_SIZE)
             text = bytes(self._texts[start + 2:start + 2 + size])
-            if not before & 1 and board_load(words + SEQUENCE) == before:
+            board_fence()
+            if board_load(words + SEQUENCE) == sequence:
                 break
-        # A character may have been cut in two, and a writer killed in the middle.
+        # A character may have been cut in two.
         return text.decode("utf-8", "ignore")
 
     # --- for the transport
@@ -256,3 +261,7 @@ cdef class Board:
 
 cdef Py_ssize_t _first_cell(Py_ssize_t slots) noexcept:
     return (HEADER + slots + LINE - 1) // LINE * LINE
+
+
+cdef Py_ssize_t _text(Py_ssize_t cell, int64_t sequence) noexcept:
+    return (2 * cell + (sequence & 1)) * TEXT

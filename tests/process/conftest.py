@@ -229,8 +229,11 @@ def start(folder: Path) -> Iterator[Callable[..., Process]]:
 
 def descendants(pid: int) -> list[int]:
     """The children of a process that is there, and theirs: those that keep its output open."""
+    return [found for child in children(pid) for found in (child, *descendants(child))]
+
+
+def children(pid: int) -> list[int]:
     try:
-        children = [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+        return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
     except OSError:
         return []
-    return [found for child in children for found in (child, *descendants(child))]

@@ -1,6 +1,7 @@
-"""Many workers under one supervisor, as real processes: started, replaced, killed and stopped under the eyes of clients.
+"""Many workers under one supervisor, as real processes: started, replaced, killed, stopped under the eyes of clients.
 
-Each test writes its own application, so that it can change it under the running server.
+Each test writes its own application, so that it can change it under the running server. What several processes print
+goes to one pipe: a line and its end have to be written together.
 """
 
 import contextlib
@@ -10,13 +11,14 @@ import os
 import re
 import signal
 import socket
+import subprocess
 import threading
 import time
 
 import pytest
-from tests.process.conftest import PATIENCE, descendants
 
 from fastserve.server import logs
+from tests.process.conftest import PATIENCE, children, descendants
 
 WORKERS = """
 import asyncio, os, time
@@ -37,11 +39,14 @@ async def app(scope, receive, send):
     elif path == "/slot":
         body = os.environ["FASTSERVE_WORKER_ID"]
     elif path == "/hang":
-        print("hanging", flush=True)
+        print("hanging\\n", end="", flush=True)
         await asyncio.Event().wait()
     elif path == "/block":
-        print("hanging", flush=True)
+        print("hanging\\n", end="", flush=True)
         time.sleep(600)
+    elif path == "/orphan":
+        import subprocess
+        subprocess.run(["sh", "-c", "sleep 0.05 &"], check=True)
     elif path == "/segfault":
         import ctypes
         ctypes.string_at(0)
@@ -76,6 +81,9 @@ def supervise(start, application):
         options["env"] = {"PYTHONDONTWRITEBYTECODE": "1"} | options.get("env", {})
         process = start("webapp:app", "--workers", str(count), "--port", "0", *arguments, **options)
         process.wait_for(READY, count)
+        # They have said so; the supervisor has heard it when each of them has got a connection.
+        slots = set()
+        wait_until(lambda: slots.add(process.get("/slot")[1]) or len(slots) == count, "not every worker serves")
         return process
 
     return run
@@ -283,7 +291,7 @@ def test_two_servers_on_one_port(supervise, start):
 
 
 def test_stop_while_starting(start, application):
-    application("import time\nprint('importing', flush=True)\ntime.sleep(600)\n")
+    application("import time\nprint('importing\\n', end='', flush=True)\ntime.sleep(600)\n")
     process = start("webapp:app", "--workers", "2", "--port", "0")
     process.wait_for("importing", 2)
     assert process.stop(signal.SIGTERM) == 0
@@ -396,7 +404,7 @@ def test_restart_with_broken_code_keeps_the_workers(supervise, application):
 
 def test_stop_in_the_middle_of_a_restart_that_hangs(supervise, application):
     process = supervise()
-    application("import time\nprint('importing', flush=True)\ntime.sleep(600)\n")
+    application("import time\nprint('importing\\n', end='', flush=True)\ntime.sleep(600)\n")
     process.send_signal(signal.SIGHUP)
     process.wait_for("importing")
     started = time.monotonic()
@@ -552,11 +560,11 @@ def test_reopening_keeps_what_is_in_the_file(tmp_path):
 
 PRELOAD = """
 import fastserve
-print("imported", flush=True)
+print("imported\\n", end="", flush=True)
 
 @fastserve.after_fork
 def begin():
-    print("forked", flush=True)
+    print("forked\\n", end="", flush=True)
 """
 
 
@@ -670,6 +678,23 @@ def test_strangers_are_reaped(supervise):
     os.kill(worker, signal.SIGKILL)
     process.wait_for(READY, 3)
     wait_until(lambda: not os.path.exists(f"/proc/{worker}"), "a zombie stays")
+
+
+def test_as_the_first_process_of_a_container(start, application):
+    namespace = ["unshare", "--user", "--map-root-user", "--pid", "--fork"]
+    try:
+        subprocess.run([*namespace, "true"], check=True, capture_output=True, timeout=PATIENCE)
+    except (OSError, subprocess.SubprocessError):
+        pytest.skip("no namespaces here")
+    process = start("webapp:app", "--workers", "2", "--port", "0", prefix=namespace)
+    process.wait_for(r"Started parent process \[1\]")
+    process.wait_for(READY, 2)
+    (first,) = children(process.child.pid)
+    for _ in range(5):
+        process.get("/orphan")
+    wait_until(lambda: len(children(first)) == 2, "orphans are not waited for")
+    os.kill(first, signal.SIGTERM)
+    assert process.wait() == 0
 
 
 def test_many_signals_at_once(supervise):

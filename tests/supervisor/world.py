@@ -31,6 +31,7 @@ class FakeProcess:
         self.rss = 0
         self.running = ""
         self.obeys: set[int] = set()  # ends on these signals
+        self.stuck = False  # in the kernel: not even SIGKILL ends it
 
     def __repr__(self) -> str:
         return f"[{self.pid}]"
@@ -48,7 +49,7 @@ class FakeProcess:
         self.signals.append(number)
         if number in ENDING or (number == signal.SIGUSR2 and not self.is_ready and not self.system.forwarding):
             self.is_leaving = True
-        if self.alive and (number == signal.SIGKILL or number in self.obeys):
+        if self.alive and not self.stuck and (number == signal.SIGKILL or number in self.obeys):
             self.system.dying.append((self, 0 if number == signal.SIGTERM else -number))
 
     def serve(self, slots: frozenset[int]) -> None:
