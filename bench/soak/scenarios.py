@@ -81,17 +81,17 @@ def restart(stage: Stage) -> None:
 
 def kill(stage: Stage) -> None:
     """SIGKILL for a worker picked at random, every `kill_interval` seconds."""
-    missed = 0
-    while stage.remaining() > 0:
-        due = time.monotonic() + stage.kill_interval
+    missed, due = 0, time.monotonic()
+    for _ in range(max(1, round(stage.remaining() / stage.kill_interval))):
+        due += stage.kill_interval
+        time.sleep(max(0.0, due - time.monotonic()))
         ready = sorted(stage.workers.ready())
-        if ready:
-            pid = random.choice(ready)
-            killed, held = execute(pid, stage.server.port)
-            stage.kills.append(Kill(killed, pid, held))
-        else:
+        if not ready:
             missed += 1
-        time.sleep(max(0.0, min(due - time.monotonic(), stage.remaining())))
+            continue
+        pid = random.choice(ready)
+        killed, held = execute(pid, stage.server.port)
+        stage.kills.append(Kill(killed, pid, held))
     stage.notes.append(f"{len(stage.kills)} workers killed" + (f", {missed} times there was none" if missed else ""))
     stage.wait_for(lambda: len(stage.workers.ready()) >= stage.count, "replacing the killed workers")
 

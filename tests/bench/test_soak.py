@@ -381,7 +381,7 @@ class TestReport:
 
 
 class TestHarness:
-    SHORT = Soak(seconds=1.0, workers=2, users={User.BUSY: 8, User.RECONNECTING: 4})
+    SHORT = Soak(seconds=2.0, workers=2, users={User.BUSY: 8, User.RECONNECTING: 4}, timeout=20.0)
 
     def test_counts_a_quiet_run_and_writes_it_down(self, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
         output = tmp_path / "results" / "soak.json"
@@ -396,13 +396,14 @@ class TestHarness:
         assert 0 < figures["seconds"]["p50"] <= figures["seconds"]["max"]
         assert "Uvicorn running" in (tmp_path / "steady-uvicorn.log").read_text()
 
-    def test_a_killed_workers_requests_are_named(self) -> None:
+    def test_what_a_killed_worker_takes_with_it_is_explained(self) -> None:
         (scenario,) = (scenario for scenario in SCENARIOS if scenario.name == "kill")
         result = run(SERVERS["uvicorn"], scenario, self.SHORT)
-        assert result.notes == ["1 workers killed"]
-        assert result.of(Cause.RUNNING)
-        assert len({failure.worker for failure in result.of(Cause.RUNNING)}) == 1
-        assert (result.unexplained(), result.contradictions) == ({}, [])
+        assert result.notes == ["2 workers killed"]
+        # How many there are is uvicorn's affair: one of its workers may hold all connections.
+        assert {failure.cause for failure in result.failures} <= {Cause.RUNNING, Cause.NOT_BEGUN}
+        assert len({failure.worker for failure in result.failures}) <= 2
+        assert result.is_flawless(), result.contradictions + result.problems
 
     def test_a_server_that_does_not_start_is_reported_with_what_it_said(
         self, capsys: pytest.CaptureFixture[str]
