@@ -65,11 +65,9 @@ class Drain:
         grace = settings.timeout_graceful_idle
         if cancel_after is not None:
             grace = min(grace, cancel_after)
-        settling = _SETTLING
-        if grace and not self._hand_on and not worker.running():
-            settling = grace + _LATE
         worker.drain(self._hand_on, grace)
-        await self._settled(settling)
+        if not await self._settled(_SETTLING) and not self._hand_on and not worker.running():
+            await self._settled(start + grace + _LATE - asyncio.get_running_loop().time())
         if disconnect_after is not None and (cancel_after is None or disconnect_after < cancel_after):
             if await self._quiet_by(start + disconnect_after):
                 return

@@ -823,7 +823,7 @@ def test_slow_answers_while_workers_follow_each_other(site):
         tasks = [asyncio.create_task(keep_asking()) for _ in range(20)]
         retired = []
         for turn in range(10):
-            await asyncio.sleep(0.04)
+            await place.until(lambda: all(member.calls for member in served))
             old = served[turn % 2]
             served[turn % 2] = await place.start(turn % 2, slow)
             old.retire()
