@@ -23,7 +23,7 @@ FUZZ_SECONDS ?= 60
 export FASTSERVE_BUILD_JOBS = $(JOBS)
 
 .DEFAULT_GOAL := help
-.PHONY: help serve build build-tests debug test asan check format fuzz bench compare instructions wheel docs clean distclean orphans
+.PHONY: help serve build build-tests debug test asan check format fuzz bench compare instructions soak wheel docs clean distclean orphans
 .DELETE_ON_ERROR:
 
 help:
@@ -38,6 +38,7 @@ help:
 	@echo 'make bench    micro-benchmarks and load benchmarks'
 	@echo 'make compare  two commits under load, as a ratio         A=main~1 B=main ARGS="--scenario small"'
 	@echo 'make instructions  instructions per request against the recorded ones   ARGS=--record'
+	@echo 'make soak     lost requests while workers are restarted, killed, added   ARGS="--server fastserve --seconds 10"'
 	@echo 'make wheel    dist/: a source archive, and a wheel built from it'
 	@echo 'make docs     bring the generated parts of the documentation up to date'
 	@echo 'make clean    remove what was built; distclean: and the virtual environments'
@@ -158,6 +159,9 @@ compare: $(VENV)/.stamp-test
 
 instructions: build
 	$(PY) -m bench.instructions $(or $(ARGS),--check)
+
+soak: $(VENV)/.stamp-test build
+	$(PY) -m bench.soak $(ARGS)
 
 # --- what is handed out
 

@@ -24,7 +24,7 @@ JOBS = int(os.environ.get("FASTSERVE_BUILD_JOBS", os.cpu_count() or 1))
 
 COMPILER_FLAGS = {
     # -g0: interpreters are often built with -g, and pass it on; symbols remain, which is what profilers need.
-    "release": ["-O2", "-g0", "-fno-semantic-interposition", "-fvisibility=hidden"],
+    "release": ["-O2", "-g0", "-fno-semantic-interposition", "-fvisibility=hidden", "-fno-plt"],
     "debug": ["-O0", "-g", "-UNDEBUG", "-DFASTSERVE_DEBUG=1"],
     "asan": [
         "-O1",

@@ -9,12 +9,14 @@ if TYPE_CHECKING:
     from fastserve.cli import main, run
     from fastserve.server.config import Config
     from fastserve.server.server import Server
+    from fastserve.supervisor.hooks import after_fork
 
-__all__ = ["Config", "Server", "__version__", "main", "run"]
+__all__ = ["Config", "Server", "__version__", "after_fork", "main", "run"]
 
 _HOMES = {
     "Config": "fastserve.server.config",
     "Server": "fastserve.server.server",
+    "after_fork": "fastserve.supervisor.hooks",
     "main": "fastserve.cli",
     "run": "fastserve.cli",
 }

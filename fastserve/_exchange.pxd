@@ -80,6 +80,9 @@ cdef class Exchange:
     cdef int feed(self, const char* data, Py_ssize_t size) except -1
     cdef int end_of_request(self) except -1
 
+    # As new; nothing may refer to it but the caller.
+    cdef int reset(self) except -1
+
     # --- called by the gateway: the request
     # Everything queued so far as one bytes object (b"" when there is nothing). Reading may go on.
     cdef bytes take(self)

@@ -68,13 +68,25 @@ cdef class Exchange:
     """A request and its response. Attributes describe the request; protocols and gateways do the rest."""
 
     def __cinit__(self):
-        self.fields = None
         if COUNTING:
             count_live(LIVE_EXCHANGE, 1)
 
     def __dealloc__(self):
         if COUNTING:
             count_live(LIVE_EXCHANGE, -1)
+
+    cdef int reset(self) except -1:
+        self.method = None
+        self.target = self.raw_path = self.query = self._first = None
+        self.fields = self._rest = None
+        self.endpoint = None
+        self.responder = None
+        self.queued = 0
+        self.status = 0
+        self.phase = RESPONSE_EXPECTED
+        self.accepts_trailers = self.request_complete = self.disconnected = self.detached = False
+        self.committed = self.application_done = False
+        return 0
 
     cdef int feed(self, const char* data, Py_ssize_t size) except -1:
         cdef bytes piece = PyBytes_FromStringAndSize(data, size)

@@ -7,3 +7,6 @@ cdef list build_fields(const RequestHead* head, const char* data)
 
 # The method as a str; registered methods are shared objects.
 cdef str method_name(const char* data, Py_ssize_t size)
+
+# The one that is the method of every HEAD request.
+cdef str HEAD

@@ -94,6 +94,7 @@ cdef list registered_methods = [
 cdef dict methods_by_bytes = {name.encode(): name for name in registered_methods}
 cdef str GET = registered_methods[0]
 cdef str POST = registered_methods[1]
+cdef str HEAD = registered_methods[2]
 
 
 cdef str method_name(const char* data, Py_ssize_t size):

@@ -15,6 +15,8 @@ from fastserve.options import OPTIONS, Flag, Group, Option
 from fastserve.server.config import Config
 from fastserve.server.server import Server
 from fastserve.supervisor import pidfile
+from fastserve.supervisor.notifying import NotifyingServer
+from fastserve.supervisor.systemd import Notifier
 
 logger = logging.getLogger("fastserve.error")
 
@@ -27,10 +29,10 @@ def run(app: Any, *, app_dir: str | None = None, **options: Any) -> None:
     """
     if app_dir is not None:
         sys.path.insert(0, app_dir)
-    _run(Config(app, **options))
+    _run(Config(app, **options), main_module=True)
 
 
-def _run(config: Config) -> None:
+def _run(config: Config, *, main_module: bool = False) -> None:
     with contextlib.ExitStack() as stack:
         if config.pid_file is not None:
             try:
@@ -38,17 +40,35 @@ def _run(config: Config) -> None:
             except OSError as error:
                 logger.error(error)
                 sys.exit(STARTUP_FAILURE)
-        _run_server(config)
+        if config.workers > 1 or config.supervise or config.preload:
+            _supervise(config, main_module)
+        else:
+            _run_server(config)
 
 
 def _run_server(config: Config) -> None:
     # Imported here, where no loop runs yet: an application may use asyncio.run while it is imported.
     config.load_app()
-    server = Server(config)
-    with contextlib.suppress(KeyboardInterrupt):
+    notifier = Notifier()
+    server = NotifyingServer(config, notifier) if notifier.enabled else Server(config)
+    with contextlib.closing(notifier), contextlib.suppress(KeyboardInterrupt):
         server.run()
     if not server.started and not server.should_exit:
         sys.exit(STARTUP_FAILURE)
+
+
+def _supervise(config: Config, main_module: bool) -> None:
+    if not isinstance(config.app, str):
+        logger.warning(
+            "You must pass the application as an import string to enable 'workers', 'supervise' or 'preload'."
+        )
+        sys.exit(STARTUP_FAILURE)
+    # Only those who have workers pay for it.
+    from fastserve.supervisor.supervisor import Supervisor
+
+    code = Supervisor(config, main_module=main_module).run()
+    if code:
+        sys.exit(code)
 
 
 if TYPE_CHECKING:

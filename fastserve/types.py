@@ -38,8 +38,12 @@ class WorkerProtocol(Protocol):
     def connections(self) -> int:
         """Connections open now."""
 
-    def running(self) -> list[RunningRequest]:
-        """The requests whose response is not complete."""
+    @property
+    def tasks(self) -> int:
+        """How many requests are running now."""
+
+    def running(self, limit: int = 0) -> list[RunningRequest]:
+        """The requests whose response is not complete, oldest first; with a limit only so many."""
 
     def drain(self, hand_on: bool = False, idle_grace: float = 0.0) -> None:
         """Let go of every connection as soon as it is idle: to another worker, or by closing it.

@@ -15,6 +15,7 @@ Send = Callable[[Message], Awaitable[None]]
 TEN_KIB = b"x" * 10240
 LARGE_SIZE = 100 * 1024 * 1024
 LARGE_PIECE = b"x" * 65536
+COMPUTED = range(10000)
 
 
 async def small(scope: Scope, receive: Receive, send: Send) -> None:
@@ -50,6 +51,16 @@ async def sleeping(scope: Scope, receive: Receive, send: Send) -> None:
     if scope["type"] != "http":
         return
     await asyncio.sleep(0.001)
+    await small(scope, receive, send)
+
+
+async def computing(scope: Scope, receive: Receive, send: Send) -> None:
+    """Answer 13 bytes after some tenths of a millisecond of Python."""
+    if scope["type"] != "http":
+        return
+    total = 0
+    for number in COMPUTED:
+        total ^= number
     await small(scope, receive, send)
 
 

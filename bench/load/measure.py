@@ -7,7 +7,7 @@ split into user and system is the kernel's, sampled at every tick.
 import json
 import signal
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -88,9 +88,21 @@ def _figures(text: str, stderr: str) -> dict[str, Any]:
     return figures
 
 
-def measure_load(server: Server, scenario: Scenario, cores: Cores, seconds: float, warmup: float) -> Load:
-    """Start `server`, load it, stop it. Raises ServerError and MeasureError."""
+def measure_load(
+    server: Server,
+    scenario: Scenario,
+    cores: Cores,
+    seconds: float,
+    warmup: float,
+    complete: Callable[[Running], None] | None = None,
+) -> Load:
+    """Start `server`, load it, stop it. `complete` waits until all its processes are there.
+
+    Raises ServerError and MeasureError.
+    """
     with running(server, scenario, cores.server) as running_server:
+        if complete is not None:
+            complete(running_server)
         watched = [word for pid in running_server.pids() for word in ("--cpu-of", str(pid))]
         if scenario.requests is None:
             length = ("--duration", str(seconds))

@@ -12,7 +12,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from importlib import metadata, util
@@ -173,9 +173,13 @@ def free_port() -> int:
 class Running:
     """A server that listens."""
 
-    pid: int
+    process: "subprocess.Popen[bytes]"
     port: int
     log: Path
+
+    @property
+    def pid(self) -> int:
+        return self.process.pid
 
     @property
     def address(self) -> str:
@@ -229,14 +233,19 @@ def on_core(core: int | None) -> Iterator[None]:
 
 
 @contextmanager
-def running(server: Server, scenario: Scenario, core: int | None) -> Iterator[Running]:
-    """The server, listening, on its own core; ended with the block. Raises ServerError."""
+def running(
+    server: Server, scenario: Scenario, core: int | None, variables: Mapping[str, str] | None = None
+) -> Iterator[Running]:
+    """The server, listening, on its own core, with `variables` in its environment; ended with the block, unless it has
+    ended before. Raises ServerError.
+    """
     command = server.command(scenario)
     if command is None:
         raise ServerError(f"{server.name} has nothing comparable to {scenario.name}")
     if "{port}" in command:
         command[command.index("{port}")] = str(free_port())
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(dict.fromkeys((str(server.folder), str(ROOT))))}
+    search = os.pathsep.join(dict.fromkeys((str(server.folder), str(ROOT))))
+    environment = {**os.environ, **(variables or {}), "PYTHONPATH": search}
     with tempfile.TemporaryDirectory(prefix="fastserve-load-") as folder:
         log = Path(folder) / "server.log"
         with log.open("wb") as output, on_core(core):
@@ -245,7 +254,7 @@ def running(server: Server, scenario: Scenario, core: int | None) -> Iterator[Ru
                 start_new_session=True,
             )  # fmt: skip
         try:
-            yield Running(process.pid, _wait_for_port(server, process, log), log)
+            yield Running(process, _wait_for_port(server, process, log), log)
         finally:
             _signal_group(process, signal.SIGTERM)
             try:

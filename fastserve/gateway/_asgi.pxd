@@ -1,14 +1,23 @@
 # ASGI 3.0 (HTTP specification 2.5): exchanges to scope, receive and send.
 
+from cpython.object cimport PyObject
+from libc.stdint cimport uint64_t
+
 from fastserve._exchange cimport Exchange, Handler
 from fastserve.gateway._awaitables cimport Awaited
 from fastserve.gateway._task cimport TaskDriver
+
+
+cdef enum:
+    SCOPE_FIXED = 10                # items of a scope that are the same for a request that is repeated: the first ones
+    SCOPE_DICTS = 3                 # dictionaries that each request has as its own
 
 
 cdef class ScopeTemplate:
     # The scope of a connection's latest request, for the next one: clients often ask for the same thing again (health
     # checks, polling), and what the connection itself contributes never changes.
     cdef dict scope                 # asgi, extensions, state and headers are None: each request has its own
+    cdef PyObject* values[SCOPE_FIXED]  # the others' values in the order of the items; borrowed from `scope`
     cdef str method
     cdef bytes target
     cdef int minor
@@ -22,9 +31,36 @@ cdef class AsgiGateway(Handler):
     cdef dict state                 # of the lifespan; every request gets a shallow copy
     cdef str root_path
     cdef bytes raw_root_path
+    # For the next request: the cycle of one that nobody looks at any more, and its receive and send. Or None.
+    cdef AsgiCycle spare
+    cdef object spare_receive
+    cdef object spare_send
+    cdef dict spare_scope           # what `lent` describes
+
+    # What the scope handed out last was then. Borrowed references: true as long as the scope's version is still the
+    # same, and only compared otherwise.
+    cdef PyObject* lent
+    cdef uint64_t lent_version
+    cdef PyObject* lent_values[SCOPE_FIXED]
+    cdef PyObject* lent_dicts[SCOPE_DICTS]  # asgi, state and extensions
+    cdef uint64_t lent_dict_versions[SCOPE_DICTS]
+    cdef uint64_t lent_state        # the version of `state` that was copied
+    cdef int lent_minor
 
     cdef dict _scope(self, Exchange exchange)
     cdef ScopeTemplate _template(self, Exchange exchange)
+    cdef bint _unchanged(self, dict scope) noexcept
+    cdef int _keep(self, AsgiCycle cycle, object receive, object send) except -1
+
+
+cdef struct MessageParts:
+    # What a message has under the keys of http.response.start and http.response.body; borrowed, NULL where it has not.
+    PyObject* kind
+    PyObject* status
+    PyObject* headers
+    PyObject* trailers
+    PyObject* body
+    PyObject* more_body
 
 
 cdef class AsgiCycle(Awaited):
@@ -38,7 +74,7 @@ cdef class AsgiCycle(Awaited):
     cdef bint listens               # the application has asked for messages that can only be a disconnect
 
     cdef dict _message(self)
-    cdef int _start(self, object message) except -1
-    cdef int _hint(self, object message) except -1
+    cdef int _start(self, MessageParts* parts) except -1
+    cdef int _hint(self, dict message) except -1
     cdef int _flush(self) except -1
     cdef int _ended(self, object result, object exception) except -1

@@ -13,10 +13,11 @@ from asyncio import CancelledError
 from urllib.parse import unquote
 
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
-from cpython.dict cimport PyDict_CheckExact, PyDict_Copy, PyDict_GetItemWithError
-from cpython.ref cimport PyObject
+from cpython.dict cimport PyDict_CheckExact, PyDict_Copy, PyDict_GetItemWithError, PyDict_Next
+from cpython.ref cimport PyObject, _Py_REFCNT
 from cpython.unicode cimport PyUnicode_DecodeASCII
-from libc.string cimport memchr
+from libc.stdint cimport uint64_t
+from libc.string cimport memchr, memcpy
 
 from fastserve._exchange cimport (
     RESPONSE_BODY,
@@ -28,6 +29,7 @@ from fastserve._exchange cimport (
     Exchange,
     Handler,
 )
+from fastserve._live cimport COUNTING
 from fastserve.gateway._awaitables cimport NOT_YET, READY, Awaited
 from fastserve.gateway._task cimport TaskDriver, as_coroutine
 
@@ -37,11 +39,61 @@ cdef extern from *:
     static PyObject *fastserve_bind(PyObject *descriptor, PyObject *self) {
         return PyCMethod_New(((PyMethodDescrObject *)descriptor)->d_method, self, NULL, NULL);
     }
+
+    static PyObject *fastserve_call(PyObject *callable, PyObject *scope, PyObject *receive, PyObject *send) {
+        PyObject *arguments[4] = {NULL, scope, receive, send};
+        return PyObject_Vectorcall(callable, arguments + 1, 3 | PY_VECTORCALL_ARGUMENTS_OFFSET, NULL);
+    }
+
+    /* Whether only one variable refers to each, and nothing weakly; the cycle is in its two methods besides. */
+    static inline int fastserve_forgotten(PyObject *cycle, PyObject *receive, PyObject *send) {
+        return Py_REFCNT(receive) == 1 && Py_REFCNT(send) == 1 && Py_REFCNT(cycle) == 3 &&
+            ((PyCFunctionObject *)receive)->m_weakreflist == NULL &&
+            ((PyCFunctionObject *)send)->m_weakreflist == NULL;
+    }
+
+    /* Changes whenever the dictionary does, and no two contents share one. Deprecated without a successor; where there
+       is none no scope is ever used again. */
+    #if PY_VERSION_HEX < 0x030E0000
+    #define FASTSERVE_HAS_VERSIONS 1
+    static inline uint64_t fastserve_version(PyObject *dict) {
+        _Pragma("GCC diagnostic push")
+        _Pragma("GCC diagnostic ignored \\"-Wdeprecated-declarations\\"")
+        return ((PyDictObject *)dict)->ma_version_tag;
+        _Pragma("GCC diagnostic pop")
+    }
+    #else
+    #define FASTSERVE_HAS_VERSIONS 0
+    #define fastserve_version(dict) ((uint64_t)0)
+    #endif
+
+    /* Whether `given` is the text `expected`, an ASCII string; runs no Python code. Message types have dots: Python
+       does not intern them, so it is nearly never the same object. */
+    static inline int fastserve_equal(PyObject *given, PyObject *expected) {
+        if (given == expected)
+            return 1;
+        if (!PyUnicode_Check(given))
+            return 0;
+        if (!PyUnicode_IS_COMPACT_ASCII(given))
+            return PyUnicode_Compare(given, expected) == 0;
+        return PyUnicode_GET_LENGTH(given) == PyUnicode_GET_LENGTH(expected) &&
+            memcmp(PyUnicode_1BYTE_DATA(given), PyUnicode_1BYTE_DATA(expected), PyUnicode_GET_LENGTH(given)) == 0;
+    }
     """
     object fastserve_bind(object descriptor, object self)
+    object fastserve_call(object callable, object scope, object receive, object send)
+    bint fastserve_forgotten(object cycle, object receive, object send) noexcept
+    const bint HAS_VERSIONS "FASTSERVE_HAS_VERSIONS"
+    uint64_t fastserve_version(PyObject* dictionary) noexcept
+    bint fastserve_equal(object given, object expected) noexcept
 
 cdef dict ASGI = {"version": "3.0", "spec_version": "2.5"}
 cdef dict EXTENSIONS = {"http.response.trailers": {}, "http.response.early_hint": {}}
+# The items of a scope in their order. From "asgi" on each request has its own value.
+cdef tuple SCOPE_KEYS = (
+    "type", "http_version", "server", "client", "scheme", "method", "root_path", "path", "raw_path", "query_string",
+    "asgi", "headers", "state", "extensions",
+)
 cdef enum AwaitedKind:
     MESSAGE         # receive() has something to answer
     ROOM            # the client keeps up
@@ -49,24 +101,65 @@ cdef enum AwaitedKind:
 cdef bytes EMPTY = b""
 cdef tuple NO_FIELDS = ()
 cdef str TYPE = "type"
+cdef str STATUS = "status"
+cdef str HEADERS = "headers"
+cdef str TRAILERS = "trailers"
+cdef str BODY = "body"
+cdef str MORE_BODY = "more_body"
 cdef str RESPONSE_START = "http.response.start"
 cdef str RESPONSE_BODY_MESSAGE = "http.response.body"
 cdef str RESPONSE_TRAILERS_MESSAGE = "http.response.trailers"
 cdef str EARLY_HINT = "http.response.early_hint"
 
 
-cdef object _get(object message, str key, object default):
-    # message.get(key, default), without looking up a method where the message is the plain dictionary it should be.
+cdef dict _plain(object message):
+    # The message as a dictionary, if it is some other mapping.
+    cdef dict plain
+    if PyDict_CheckExact(message):
+        return <dict> message
+    plain = {TYPE: message[TYPE]}
+    for key in (STATUS, HEADERS, TRAILERS, BODY, MORE_BODY, "links", "more_trailers"):
+        value = message.get(key, NOT_YET)
+        if value is not NOT_YET:
+            plain[key] = value
+    return plain
+
+
+cdef object _read(dict message, MessageParts* parts):
+    # Fills `parts`, answers the message's type. Literal keys are interned: going through the few there are finds each
+    # by its address, in the place of a lookup for each one that there may be.
+    cdef Py_ssize_t position = 0
+    cdef PyObject* key
     cdef PyObject* value
-    if not PyDict_CheckExact(message):
-        return message.get(key, default)
-    value = PyDict_GetItemWithError(message, key)
+    parts.kind = parts.status = parts.headers = parts.trailers = parts.body = parts.more_body = NULL
+    while PyDict_Next(message, &position, &key, &value):
+        if key is <PyObject*> TYPE:
+            parts.kind = value
+        elif key is <PyObject*> BODY:
+            parts.body = value
+        elif key is <PyObject*> STATUS:
+            parts.status = value
+        elif key is <PyObject*> HEADERS:
+            parts.headers = value
+        elif key is <PyObject*> MORE_BODY:
+            parts.more_body = value
+        elif key is <PyObject*> TRAILERS:
+            parts.trailers = value
+        else:
+            parts.kind = PyDict_GetItemWithError(message, TYPE)
+            parts.status = PyDict_GetItemWithError(message, STATUS)
+            parts.headers = PyDict_GetItemWithError(message, HEADERS)
+            parts.trailers = PyDict_GetItemWithError(message, TRAILERS)
+            parts.body = PyDict_GetItemWithError(message, BODY)
+            parts.more_body = PyDict_GetItemWithError(message, MORE_BODY)
+            break
+    if parts.kind is NULL:
+        raise KeyError(TYPE)
+    return <object> parts.kind
+
+
+cdef inline object _or(PyObject* value, object default):
     return default if value is NULL else <object> value
-
-
-cdef inline bint _is(object kind, str expected) except -1:
-    # Literals are interned: nearly always it is the same object.
-    return kind is expected or kind == expected
 
 
 cdef str _decode_path(bytes raw):
@@ -111,16 +204,24 @@ cdef class AsgiGateway(Handler):
         self.logger = logger if logger is not None else logging.getLogger("fastserve.error")
 
     cdef int handle(self, Exchange exchange) except -1:
-        cdef AsgiCycle cycle = AsgiCycle.__new__(AsgiCycle)
+        cdef AsgiCycle cycle = self.spare
+        cdef object receive, send
         cdef dict scope
+        if cycle is None:
+            cycle = AsgiCycle.__new__(AsgiCycle)
+            receive = fastserve_bind(RECEIVE, cycle)
+            send = fastserve_bind(SEND, cycle)
+        else:
+            receive = self.spare_receive
+            send = self.spare_send
+            self.spare = self.spare_receive = self.spare_send = None
         cycle.gateway = self
         cycle.driver = self.tasks
         cycle.exchange = exchange
         exchange.responder = cycle
         scope = self._scope(exchange)
         try:
-            coroutine = as_coroutine(
-                self.application(scope, fastserve_bind(RECEIVE, cycle), fastserve_bind(SEND, cycle)))
+            coroutine = as_coroutine(fastserve_call(self.application, scope, receive, send))
         except BaseException as error:
             if not isinstance(error, Exception):
                 raise
@@ -131,11 +232,31 @@ cdef class AsgiGateway(Handler):
         cycle.first_step = False
         if not exchange.application_done:
             cycle.task = task
+            return 0
+        self.tasks.keep(task)
+        if self._unchanged(scope):
+            self.spare_scope = scope
+        return self._keep(cycle, receive, send)
+
+    cdef int _keep(self, AsgiCycle cycle, object receive, object send) except -1:
+        # The request is over. Its cycle serves again if the application has let go of it; not in debug builds, which
+        # count how many live.
+        if COUNTING or not fastserve_forgotten(cycle, receive, send):
+            return 0
+        cycle.gateway = None
+        cycle.driver = None
+        cycle.exchange = None
+        cycle.waiters = None
+        cycle.body_ended = cycle.cancelled = cycle.listens = False
+        self.spare = cycle
+        self.spare_receive = receive
+        self.spare_send = send
         return 0
 
     cdef dict _scope(self, Exchange exchange):
         cdef ScopeTemplate template = exchange.endpoint.cache
-        cdef dict scope
+        cdef dict scope, asgi, state, extensions
+        cdef int index
         if (
             template is None
             or template.method is not exchange.method
@@ -143,36 +264,69 @@ cdef class AsgiGateway(Handler):
             or template.minor != exchange.minor
         ):
             template = self._template(exchange)
-        scope = PyDict_Copy(template.scope)
-        # Fresh, because applications may write into them.
-        scope["asgi"] = PyDict_Copy(ASGI)
-        scope["extensions"] = PyDict_Copy(EXTENSIONS) if exchange.minor else {}
-        scope["state"] = PyDict_Copy(self.state)
-        scope["headers"] = exchange.fields
+        scope = self.spare_scope
+        self.spare_scope = None
+        if scope is not None and self.lent_minor == exchange.minor and (
+                self.lent_state == fastserve_version(<PyObject*> self.state)):
+            for index in range(SCOPE_FIXED):
+                if self.lent_values[index] is not template.values[index]:
+                    scope[SCOPE_KEYS[index]] = <object> template.values[index]
+        else:
+            scope = PyDict_Copy(template.scope)
+            # Fresh, because applications may write into them.
+            asgi = PyDict_Copy(ASGI)
+            state = PyDict_Copy(self.state)
+            extensions = PyDict_Copy(EXTENSIONS) if exchange.minor else {}
+            scope["asgi"] = asgi
+            scope["state"] = state
+            scope["extensions"] = extensions
+            self.lent_dicts[0] = <PyObject*> asgi
+            self.lent_dicts[1] = <PyObject*> state
+            self.lent_dicts[2] = <PyObject*> extensions
+            for index in range(SCOPE_DICTS):
+                self.lent_dict_versions[index] = fastserve_version(self.lent_dicts[index])
+            self.lent_state = fastserve_version(<PyObject*> self.state)
+            self.lent_minor = exchange.minor
+        memcpy(self.lent_values, template.values, sizeof(self.lent_values))
+        scope[HEADERS] = exchange.fields
+        self.lent = <PyObject*> scope
+        self.lent_version = fastserve_version(self.lent)
         return scope
+
+    cdef bint _unchanged(self, dict scope) noexcept:
+        # Whether the scope is as it was handed out, with all that is in it and belongs to it alone, and only the
+        # caller's variable refers to it: then nobody can tell it from a new one.
+        cdef int index
+        if (
+            not HAS_VERSIONS
+            or self.lent is not <PyObject*> scope
+            or _Py_REFCNT(self.lent) != 1
+            or fastserve_version(self.lent) != self.lent_version
+        ):
+            return False
+        for index in range(SCOPE_DICTS):
+            if (
+                _Py_REFCNT(self.lent_dicts[index]) != 1
+                or fastserve_version(self.lent_dicts[index]) != self.lent_dict_versions[index]
+            ):
+                return False
+        return True
 
     cdef ScopeTemplate _template(self, Exchange exchange):
         cdef ScopeTemplate template = exchange.endpoint.cache
         cdef Endpoint endpoint = exchange.endpoint
+        cdef Py_ssize_t position = 0
+        cdef int index
+        cdef PyObject* key
         if template is None:
             template = endpoint.cache = ScopeTemplate.__new__(ScopeTemplate)
             # Every key is there from the start, so that a copy never grows.
-            template.scope = {
-                TYPE: "http",
-                "asgi": None,
-                "http_version": None,
-                "server": endpoint.server,
-                "client": endpoint.client,
-                "scheme": endpoint.scheme,
-                "method": None,
-                "root_path": self.root_path,
-                "path": None,
-                "raw_path": None,
-                "query_string": None,
-                "headers": None,
-                "state": None,
-                "extensions": None,
-            }
+            template.scope = dict.fromkeys(SCOPE_KEYS)
+            template.scope[TYPE] = "http"
+            template.scope["server"] = endpoint.server
+            template.scope["client"] = endpoint.client
+            template.scope["scheme"] = endpoint.scheme
+            template.scope["root_path"] = self.root_path
         template.scope["http_version"] = "1.1" if exchange.minor else "1.0"
         template.scope["method"] = exchange.method
         template.scope["query_string"] = exchange.query
@@ -185,6 +339,8 @@ cdef class AsgiGateway(Handler):
         template.method = exchange.method
         template.target = exchange.target
         template.minor = exchange.minor
+        for index in range(SCOPE_FIXED):
+            PyDict_Next(template.scope, &position, &key, &template.values[index])
         return template
 
 
@@ -230,28 +386,30 @@ cdef class AsgiCycle(Awaited):
     def send(self, message):
         """Take a response message; return an awaitable that is finished at once unless the client is slow."""
         cdef Exchange exchange = self.exchange
-        cdef object kind = message[TYPE]
+        cdef MessageParts parts
+        cdef dict plain = _plain(message)
+        cdef object kind = _read(plain, &parts)
         if exchange.detached:
             return READY
         if exchange.phase == RESPONSE_EXPECTED:
-            if _is(kind, RESPONSE_START):
-                self._start(message)
-            elif _is(kind, EARLY_HINT):
-                self._hint(message)
+            if fastserve_equal(kind, RESPONSE_START):
+                self._start(&parts)
+            elif fastserve_equal(kind, EARLY_HINT):
+                self._hint(plain)
             else:
                 raise RuntimeError(f"Expected ASGI message 'http.response.start', but got '{kind}'.")
             return READY
         if exchange.phase <= RESPONSE_BODY:
-            if _is(kind, RESPONSE_BODY_MESSAGE):
-                exchange.body(_get(message, "body", EMPTY), _get(message, "more_body", False))
-            elif _is(kind, EARLY_HINT) and exchange.phase == RESPONSE_STARTED:
-                self._hint(message)
+            if fastserve_equal(kind, RESPONSE_BODY_MESSAGE):
+                exchange.body(_or(parts.body, EMPTY), parts.more_body is not NULL and <object> parts.more_body)
+            elif fastserve_equal(kind, EARLY_HINT) and exchange.phase == RESPONSE_STARTED:
+                self._hint(plain)
             else:
                 raise RuntimeError(f"Expected ASGI message 'http.response.body', but got '{kind}'.")
         elif exchange.phase == RESPONSE_TRAILERS:
-            if not _is(kind, RESPONSE_TRAILERS_MESSAGE):
+            if not fastserve_equal(kind, RESPONSE_TRAILERS_MESSAGE):
                 raise RuntimeError(f"Expected ASGI message 'http.response.trailers', but got '{kind}'.")
-            exchange.trailers(_get(message, "headers", NO_FIELDS), _get(message, "more_trailers", False))
+            exchange.trailers(_or(parts.headers, NO_FIELDS), plain.get("more_trailers", False))
         else:
             raise RuntimeError(f"Unexpected ASGI message '{kind}' sent, after response already completed.")
         self._flush()
@@ -262,17 +420,17 @@ cdef class AsgiCycle(Awaited):
             return READY
         return self.wait(ROOM)
 
-    cdef int _start(self, object message) except -1:
-        cdef object status = _get(message, "status", None)
+    cdef int _start(self, MessageParts* parts) except -1:
+        cdef object status = _or(parts.status, None)
         if status is None:
             raise RuntimeError("ASGI message 'http.response.start' has no 'status'.")
         if not isinstance(status, int):
             raise RuntimeError(f"Response status must be an integer, not {type(status).__name__}.")
-        return self.exchange.start(status, _get(message, "headers", NO_FIELDS), _get(message, "trailers", False))
+        return self.exchange.start(
+            status, _or(parts.headers, NO_FIELDS), parts.trailers is not NULL and <object> parts.trailers)
 
-    cdef int _hint(self, object message) except -1:
-        cdef object links = _get(message, "links", NO_FIELDS)
-        self.exchange.inform(103, [(b"link", link) for link in links])
+    cdef int _hint(self, dict message) except -1:
+        self.exchange.inform(103, [(b"link", link) for link in message.get("links", NO_FIELDS)])
         return self._flush()
 
     cdef int _flush(self) except -1:

@@ -30,11 +30,13 @@ cdef class TaskDriver:
     cdef readonly str mode          # "auto", "native" or "asyncio", as asked for
     cdef readonly bint native       # what that means now; see choose()
     cdef object base_context        # each task runs in a copy of it; None: in an empty context
+    cdef dict current_tasks         # asyncio's own, loop -> task, or None where it does not show it
     cdef object enter_task          # asyncio's own five, which it documents for tasks of third parties
     cdef object leave_task
     cdef object current_task
     cdef object register_task
     cdef object unregister_task
+    cdef RequestTask spare          # a task that nobody knows, as new but for what it says of itself; or None
     cdef object call_soon           # loop.call_soon
     cdef object create_future       # loop.create_future
 
@@ -44,6 +46,10 @@ cdef class TaskDriver:
 
     # Run `coroutine` (see as_coroutine) to its end, telling `owner`. Answers the task: a RequestTask, or asyncio's own.
     cdef object start(self, object coroutine, TaskOwner owner)
+
+    # Take back a task that start() has answered, to use it again if it has ended and the caller's variable is all that
+    # refers to it.
+    cdef int keep(self, object task) except -1
 
     cdef bint enter(self, RequestTask task) except -1
     cdef int leave(self, RequestTask task) except -1

@@ -20,6 +20,8 @@ import types
 from asyncio import base_tasks, futures, tasks
 
 cimport cython
+from cpython.dict cimport PyDict_DelItem, PyDict_GetItemWithError, PyDict_Next, PyDict_SetDefault, PyDict_Size
+from cpython.ref cimport PyObject
 
 cdef extern from *:
     """
@@ -38,6 +40,11 @@ cdef extern from *:
         Py_DECREF(type);
         return value;
     #endif
+    }
+
+    /* Whether the caller's is the only reference, weak ones included. */
+    static inline int fastserve_unknown(PyObject *task) {
+        return Py_REFCNT(task) == 1 && *(PyObject **)((char *)task + Py_TYPE(task)->tp_weaklistoffset) == NULL;
     }
 
     /* A step answers what was yielded (*outcome 1), what was returned (0), or the exception that was raised (-1). It is
@@ -74,6 +81,7 @@ cdef extern from *:
         Py_RETURN_NONE;
     }
     """
+    bint fastserve_unknown(object task) noexcept
     object fastserve_send(object coroutine, int* outcome)
     object fastserve_throw(object coroutine, object name, object error, int* outcome)
     object fastserve_failure(object future, object name)
@@ -143,6 +151,7 @@ cdef class TaskDriver:
         self.loop = loop
         self.mode = mode
         self.base_context = None if empty_context else PyContext_CopyCurrent()
+        self.current_tasks = _shown_current_tasks()
         self.enter_task = tasks._enter_task
         self.leave_task = tasks._leave_task
         self.current_task = tasks.current_task
@@ -172,8 +181,28 @@ cdef class TaskDriver:
         plain.add_done_callback(_OutcomeReport.__new__(_OutcomeReport, owner), context=context)
         return plain
 
+    cdef int keep(self, object task) except -1:
+        cdef RequestTask ended
+        if type(task) is not RequestTask or not fastserve_unknown(task):
+            return 0
+        ended = <RequestTask> task
+        if ended.state == TASK_PENDING or ended.details is not None:
+            return 0
+        ended.driver = None
+        ended.coroutine = ended.context = ended.value = ended.error = None
+        ended.cancel_requests = 0
+        ended.must_cancel = ended.blocking = False
+        self.spare = ended
+        return 0
+
     cdef bint enter(self, RequestTask task) except -1:
         """Make `task` the current one, unless there is one."""
+        cdef dict current = self.current_tasks
+        cdef Py_ssize_t before
+        if current is not None:
+            before = PyDict_Size(current)
+            PyDict_SetDefault(current, self.loop, task)
+            return PyDict_Size(current) > before
         try:
             self.enter_task(self.loop, task)
         except RuntimeError:
@@ -181,11 +210,37 @@ cdef class TaskDriver:
         return True
 
     cdef int leave(self, RequestTask task) except -1:
+        cdef dict current = self.current_tasks
+        cdef Py_ssize_t position = 0
+        cdef PyObject* loop
+        cdef PyObject* entered
+        # Nearly always there is but one loop, and so one item.
+        if current is not None and PyDict_Next(current, &position, &loop, &entered) and (
+                entered is <PyObject*> task and loop is <PyObject*> self.loop):
+            return PyDict_DelItem(current, self.loop)
         self.leave_task(self.loop, task)
         return 0
 
     cdef object current(self):
-        return self.current_task(self.loop)
+        cdef PyObject* task
+        if self.current_tasks is None:
+            return self.current_task(self.loop)
+        task = PyDict_GetItemWithError(self.current_tasks, self.loop)
+        return None if task is NULL else <object> task
+
+
+cdef dict _shown_current_tasks():
+    # Where asyncio notes the current tasks, which saves four calls for each step: believed only if what its functions
+    # do can be seen there.
+    current = getattr(tasks, "_current_tasks", None)
+    loop = object()
+    task = object()
+    if type(current) is not dict:
+        return None
+    tasks._enter_task(loop, task)
+    entered = current.get(loop) is task
+    tasks._leave_task(loop, task)
+    return current if entered and loop not in current else None
 
 
 @cython.final
@@ -237,7 +292,11 @@ cdef class TaskDetails:
 
 
 cdef RequestTask new_task(TaskDriver driver, object coroutine, TaskOwner owner):
-    cdef RequestTask task = RequestTask.__new__(RequestTask)
+    cdef RequestTask task = driver.spare
+    if task is None:
+        task = RequestTask.__new__(RequestTask)
+    else:
+        driver.spare = None
     task.driver = driver
     task.owner = owner
     task.coroutine = coroutine

@@ -74,6 +74,7 @@ cdef class WorkerState:
     cdef double now                     # the clock at the latest event
     cdef readonly set open_connections
     cdef ExchangeList running_exchanges
+    cdef void* handling                 # Exchange in its first step, borrowed: it joins them if it is not done then
     cdef readonly bint draining
     cdef readonly bint handing_on       # draining: connections change their worker where they can
     cdef double idle_grace              # draining otherwise: seconds that a connection is kept after becoming idle

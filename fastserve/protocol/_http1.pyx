@@ -21,6 +21,7 @@ without `Connection: close` and is about to use the connection again.
 """
 
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
+from cpython.ref cimport PyObject, _Py_REFCNT
 from libc.string cimport memchr
 
 from fastserve._buffer cimport Buffer, new_buffer
@@ -35,8 +36,9 @@ from fastserve._exchange cimport (
     Exchange,
     Responder,
 )
-from fastserve._fields cimport build_fields, method_name
+from fastserve._fields cimport HEAD, build_fields, method_name
 from fastserve._head cimport HeadMemory
+from fastserve._live cimport COUNTING
 from fastserve._parser cimport (
     HEAD_CHUNKED,
     HEAD_EXPECT_CONTINUE,
@@ -224,7 +226,7 @@ cdef class Http1Connection(Connection):
     cdef int _open_exchange(self, HeadMemory memory, const char* data) except -1:
         cdef WorkerState worker = self.worker
         cdef RequestHead* head = &memory.head
-        cdef Http1Exchange exchange = Http1Exchange.__new__(Http1Exchange)
+        cdef Http1Exchange exchange = _new_exchange()
         cdef const char* target = data + head.target.start
         cdef Py_ssize_t size = head.target.size
         cdef const char* mark
@@ -445,6 +447,7 @@ cdef class Http1Connection(Connection):
     cdef int _dispatch(self) except -1:
         cdef WorkerState worker = self.worker
         cdef Http1Exchange exchange = self.exchange
+        cdef void* outer = worker.handling
         if worker.timeout_request != FOREVER:
             self.request_deadline = worker.now + worker.timeout_request
         if worker.limit_concurrency and (
@@ -455,10 +458,17 @@ cdef class Http1Connection(Connection):
             self._respond(exchange, 503, b"Service Unavailable")
             exchange.finished()
         else:
-            worker.handler.handle(exchange)
+            worker.handling = <void*> exchange
+            try:
+                worker.handler.handle(exchange)
+            finally:
+                worker.handling = outer
             if not exchange.application_done:
                 worker.running_exchanges.link(exchange)
-        return self._settle()
+        self._settle()
+        if exchange.application_done and self.exchange is None:
+            _keep_exchange(exchange)
+        return 0
 
     cdef int _settle(self) except -1:
         # Is the exchange over, and what then?
@@ -817,7 +827,7 @@ cdef class Http1Exchange(Exchange):
         self.status = status
         self.phase = RESPONSE_STARTED
         self.announced_trailers = trailers
-        self.bodiless = status == 204 or status == 304 or self.method == "HEAD"
+        self.bodiless = status == 204 or status == 304 or self.method is HEAD
         return 0
 
     cdef int _drop_head(self) noexcept:
@@ -852,7 +862,7 @@ cdef class Http1Exchange(Exchange):
                 output.append(b"connection: close\r\n", 19)
         elif self.minor == 0 and not self.facts.connection:
             output.append(b"connection: keep-alive\r\n", 24)
-        if self.chunked or (self.facts.chunked and self.method == "HEAD" and self.minor):
+        if self.chunked or (self.facts.chunked and self.method is HEAD and self.minor):
             output.append(b"transfer-encoding: chunked\r\n\r\n", 30)
         else:
             output.append(b"\r\n", 2)
@@ -881,7 +891,7 @@ cdef class Http1Exchange(Exchange):
         if self.phase != RESPONSE_STARTED and self.phase != RESPONSE_BODY:
             raise RuntimeError("Body bytes outside of a started response.")
         if self.bodiless:
-            if size and self.method != "HEAD":
+            if size and self.method is not HEAD:
                 raise RuntimeError("Response content longer than Content-Length")
         elif self.facts.content_length >= 0:
             if self.sent + size > self.facts.content_length:
@@ -991,6 +1001,33 @@ cdef class Http1Exchange(Exchange):
         if self.phase == RESPONSE_COMPLETE:
             return connection.proceed()
         return connection._arm()
+
+
+# An exchange that nothing refers to any more, as new; or None. Never in debug builds, which count how many live.
+cdef Http1Exchange _spare = None
+
+
+cdef Http1Exchange _new_exchange():
+    global _spare
+    cdef Http1Exchange exchange = _spare
+    if exchange is None:
+        return Http1Exchange.__new__(Http1Exchange)
+    _spare = None
+    return exchange
+
+
+cdef int _keep_exchange(Http1Exchange exchange) except -1:
+    # Use it again if the caller's variable is all that refers to it.
+    global _spare
+    if COUNTING or _Py_REFCNT(<PyObject*> exchange) != 1:
+        return 0
+    exchange.reset()
+    exchange.held = None
+    exchange.connection = None
+    exchange.bodiless = exchange.chunked = exchange.announced_trailers = exchange.silent = False
+    exchange.sent = 0
+    _spare = exchange
+    return 0
 
 
 cdef int _append_chunk_size(Buffer output, Py_ssize_t size) except -1:

@@ -8,10 +8,11 @@ framing: Content-Length and Transfer-Encoding together are an error, and what ma
 
 from http import HTTPStatus
 
-from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_CheckExact, PyBytes_GET_SIZE
-from cpython.sequence cimport PySequence_Fast, PySequence_Fast_GET_ITEM, PySequence_Fast_GET_SIZE
-from libc.stdint cimport int64_t
-from libc.string cimport memcmp, memcpy
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
+from cpython.object cimport PyObject
+from cpython.sequence cimport PySequence_Fast, PySequence_Fast_GET_SIZE
+from libc.stdint cimport int64_t, uint64_t
+from libc.string cimport memchr, memcmp, memcpy
 
 from fastserve._buffer cimport Buffer
 from fastserve._chars cimport CHAR_TEXT, CHAR_TOKEN, char_is, char_lower
@@ -19,6 +20,19 @@ from fastserve._chars cimport CHAR_TEXT, CHAR_TOKEN, char_is, char_lower
 cdef extern from "time.h" nogil:
     ctypedef long time_t
     time_t time(time_t*)
+
+cdef extern from *:
+    """
+    static inline int fastserve_is_pair_of_bytes(PyObject *pair) {
+        return PyTuple_CheckExact(pair) && PyTuple_GET_SIZE(pair) == 2 &&
+            PyBytes_CheckExact(PyTuple_GET_ITEM(pair, 0)) && PyBytes_CheckExact(PyTuple_GET_ITEM(pair, 1));
+    }
+    """
+    bint is_pair_of_bytes "fastserve_is_pair_of_bytes" (PyObject* pair) noexcept
+    PyObject* item_of_sequence "PySequence_Fast_GET_ITEM" (object sequence, Py_ssize_t index) noexcept
+    PyObject* item_of_tuple "PyTuple_GET_ITEM" (PyObject* pair, Py_ssize_t index) noexcept
+    Py_ssize_t size_of_bytes "PyBytes_GET_SIZE" (PyObject* text) noexcept
+    const char* data_of_bytes "PyBytes_AS_STRING" (PyObject* text) noexcept
 
 cdef enum FieldKind:
     FINAL_HEAD
@@ -83,6 +97,62 @@ cdef inline bint _is(const char* text, Py_ssize_t size, const char* lower, Py_ss
     for index in range(size):
         if (text[index] | 0x20) != lower[index]:
             return False
+    return True
+
+
+# Eight bytes at once, each in its own part of a word. Nearly all bytes are plain; what is not is looked at one by one.
+
+cdef inline uint64_t _load(const unsigned char* source) noexcept:
+    cdef uint64_t word
+    memcpy(&word, source, 8)
+    return word
+
+
+cdef inline uint64_t _odd_in_name(uint64_t word) noexcept:
+    # Not 0 if some byte is neither a lower-case letter nor "-".
+    cdef uint64_t letters = (word + 0x1F1F1F1F1F1F1F1FULL) & ~(word + 0x0505050505050505ULL)
+    cdef uint64_t others = (word ^ 0x2D2D2D2D2D2D2D2DULL) + 0x7F7F7F7F7F7F7F7FULL
+    return (word | (~letters & others)) & 0x8080808080808080ULL
+
+
+cdef inline uint64_t _odd_in_value(uint64_t word) noexcept:
+    # Not 0 if some byte is outside of space to "~".
+    return (word | ~(word + 0x6060606060606060ULL) | (word + 0x0101010101010101ULL)) & 0x8080808080808080ULL
+
+
+cdef bint _copy_name(unsigned char* target, const unsigned char* source, Py_ssize_t size) noexcept:
+    # Copies a field name in lower case; False if it is not a token.
+    cdef Py_ssize_t position
+    cdef uint64_t odd = 0
+    if size >= 8:
+        for position in range(0, size - 7, 8):
+            odd |= _odd_in_name(_load(source + position))
+        odd |= _odd_in_name(_load(source + size - 8))
+        if not odd:
+            memcpy(target, source, size)
+            return True
+    for position in range(size):
+        if not char_is(source[position], CHAR_TOKEN):
+            return False
+        target[position] = char_lower(source[position])
+    return size > 0
+
+
+cdef bint _copy_value(unsigned char* target, const unsigned char* source, Py_ssize_t size) noexcept:
+    # Copies a field value; False if there is a control byte in it.
+    cdef Py_ssize_t position
+    cdef uint64_t odd = 0
+    if size >= 8:
+        for position in range(0, size - 7, 8):
+            odd |= _odd_in_value(_load(source + position))
+        odd |= _odd_in_value(_load(source + size - 8))
+        if not odd:
+            memcpy(target, source, size)
+            return True
+    for position in range(size):
+        if not char_is(source[position], CHAR_TEXT):
+            return False
+        target[position] = source[position]
     return True
 
 
@@ -173,47 +243,39 @@ cdef class ResponseWriter:
     cdef int _write_fields(self, Buffer out, object fields, HeadFacts* facts, int kind) except -1:
         # Returns which of our default fields the application gives itself (OWN_DATE, OWN_SERVER).
         cdef object sequence = PySequence_Fast(fields, "Response headers must be an iterable of (name, value) pairs.")
-        cdef Py_ssize_t count = PySequence_Fast_GET_SIZE(sequence)
-        cdef Py_ssize_t index, position, name_size, value_size
-        cdef object pair, name, value
+        cdef Py_ssize_t index = 0
+        cdef Py_ssize_t name_size, value_size
+        cdef PyObject* pair
+        cdef PyObject* name
+        cdef PyObject* value
+        cdef tuple unusual
         cdef const unsigned char* source
         cdef unsigned char* target
-        cdef unsigned int invalid
         cdef int64_t length
         cdef int own = 0
-        for index in range(count):
-            pair = <object> PySequence_Fast_GET_ITEM(sequence, index)
-            if type(pair) is tuple and len(<tuple> pair) == 2:
-                name = (<tuple> pair)[0]
-                value = (<tuple> pair)[1]
+        # The references are borrowed: only unusual pairs run code of the application's, which may change the list.
+        while index < PySequence_Fast_GET_SIZE(sequence):
+            pair = item_of_sequence(sequence, index)
+            index += 1
+            if is_pair_of_bytes(pair):
+                name = item_of_tuple(pair, 0)
+                value = item_of_tuple(pair, 1)
             else:
-                name, value = pair
-            if not PyBytes_CheckExact(name):
-                name = _as_bytes(name)
-            if not PyBytes_CheckExact(value):
-                value = _as_bytes(value)
-            name_size = PyBytes_GET_SIZE(name)
-            value_size = PyBytes_GET_SIZE(value)
-            out.reserve(name_size + value_size + 4)
+                unusual = _pair_of_bytes(<object> pair)
+                name = item_of_tuple(<PyObject*> unusual, 0)
+                value = item_of_tuple(<PyObject*> unusual, 1)
+            name_size = size_of_bytes(name)
+            value_size = size_of_bytes(value)
+            if out.capacity - out.size < name_size + value_size + 4:
+                out.reserve(name_size + value_size + 4)
             target = <unsigned char*> out.data + out.size
-
-            source = <const unsigned char*> PyBytes_AS_STRING(name)
-            invalid = name_size == 0
-            for position in range(name_size):
-                invalid |= char_is(source[position], CHAR_TOKEN) == 0
-                target[position] = char_lower(source[position])
-            if invalid:
+            if not _copy_name(target, <const unsigned char*> data_of_bytes(name), name_size):
                 raise RuntimeError("Invalid HTTP header name.")
             target[name_size] = c":"
             target[name_size + 1] = c" "
-
-            source = <const unsigned char*> PyBytes_AS_STRING(value)
-            invalid = 0
-            for position in range(value_size):
-                invalid |= char_is(source[position], CHAR_TEXT) == 0
-            if invalid:
+            source = <const unsigned char*> data_of_bytes(value)
+            if not _copy_value(target + name_size + 2, source, value_size):
                 raise RuntimeError("Invalid HTTP header value.")
-            memcpy(target + name_size + 2, source, value_size)
             target[name_size + 2 + value_size] = c"\r"
             target[name_size + 2 + value_size + 1] = c"\n"
 
@@ -239,7 +301,7 @@ cdef class ResponseWriter:
                     facts.connection = True
                     if _is(<const char*> source, value_size, "close", 5):
                         facts.close = True
-                    elif b"," in <bytes> value:
+                    elif memchr(source, c",", value_size) is not NULL:
                         for option in (<bytes> value).split(b","):
                             if option.strip().lower() == b"close":
                                 facts.close = True
@@ -251,7 +313,14 @@ cdef class ResponseWriter:
         return own
 
 
+cdef tuple _pair_of_bytes(object pair):
+    name, value = pair
+    return _as_bytes(name), _as_bytes(value)
+
+
 cdef bytes _as_bytes(object value):
+    if type(value) is bytes:
+        return <bytes> value
     if isinstance(value, (bytes, bytearray, memoryview)):
         return bytes(value)
     raise RuntimeError(f"Response header names and values must be bytes, not {type(value).__name__}.")

@@ -187,10 +187,18 @@ cdef class Worker(WorkerState):
         """Offer connections whose client sends `Upgrade: protocol` (lower case) to `upgrade`."""
         self.upgrades[protocol] = upgrade
 
-    def running(self) -> list[RunningRequest]:
-        """Describe the requests whose application is still running, oldest first; ages are in seconds."""
+    def running(self, limit: int = 0) -> list[RunningRequest]:
+        """Describe the requests whose application is still running, oldest first; ages are in seconds.
+
+        limit: only so many of the oldest; 0 is all.
+        """
         cdef Exchange exchange
         cdef double now = self.clock.now()
+        cdef list exchanges = self.running_exchanges.snapshot()
+        if self.handling is not NULL:
+            exchanges.insert(0, <Exchange> self.handling)
+        # The newest are first in the list.
+        exchanges = exchanges[-limit:]
         cdef list described = [
             RunningRequest(
                 exchange.method,
@@ -198,7 +206,7 @@ cdef class Worker(WorkerState):
                 exchange.endpoint.peer(),
                 now - exchange.started,
             )
-            for exchange in self.running_exchanges.snapshot()
+            for exchange in exchanges
         ]
         return sorted(described, key=_age, reverse=True)
 

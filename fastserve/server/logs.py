@@ -144,6 +144,34 @@ def configure(
         silenced.propagate = False
 
 
+def reopen() -> None:
+    """Open every log file anew, after somebody has renamed it; nothing that was in a file is lost."""
+    named = logging.root.manager.loggerDict.values()
+    loggers = [logging.root, *(found for found in named if isinstance(found, logging.Logger))]
+    for handler in dict.fromkeys(handler for known in loggers for handler in known.handlers):
+        # Of a handler that delays, the file is opened by its first record.
+        for found in (handler, getattr(handler, "target", None)):
+            if isinstance(found, logging.FileHandler):
+                _reopen_file(found)
+
+
+def _reopen_file(handler: logging.FileHandler) -> None:
+    handler.acquire()
+    mode, old = handler.mode, handler.stream
+    try:
+        if old is None:
+            return
+        # The file may not have been renamed: opening it with "w" would empty it.
+        handler.mode = mode.replace("w", "a")
+        handler.stream = handler._open()
+        old.close()
+    except OSError as error:
+        logging.getLogger("fastserve.error").error("Cannot reopen log file %s: %s", handler.baseFilename, error)
+    finally:
+        handler.mode = mode
+        handler.release()
+
+
 def _with_colors(log_config: dict[str, Any], use_colors: bool | None) -> dict[str, Any]:
     """`log_config` with `use_colors` in our two formatters, where they are there. Copies what it changes."""
     if use_colors is None:

@@ -35,6 +35,7 @@ from fastserve.types import WorkerProtocol
 
 if TYPE_CHECKING:
     from fastserve.server.assembly import Assembly
+    from fastserve.transport.accept import Transport
 
 HANDLED_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
@@ -164,13 +165,7 @@ class Server:
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Run the lifespan's startup, then listen. A stop requested meanwhile leaves it at the startup."""
-        await self._unless_forced(
-            self.lifespan.startup(),
-            "Waiting for application startup before shutting down. (CTRL+C to force quit)",
-        )
-        if self.lifespan.should_exit:
-            sys.exit(STARTUP_FAILURE)
-        if self.should_exit:
+        if not await self._start_application():
             return
         if sockets is None:
             try:
@@ -179,17 +174,31 @@ class Server:
                 logger.error(error)
                 await self.lifespan.shutdown()
                 sys.exit(STARTUP_FAILURE)
-        loop = asyncio.get_running_loop()
-        worker, transport, self._close_worker = self.assemble(loop)
-        if self.limit_max_requests is not None:
-            worker.request_limit = self.limit_max_requests
-            worker.on_limit = self._on_limit
-        self.server_state.worker = worker
+        transport = self._start_worker()
         for sock in sockets if sockets is not None else [listener.sock for listener in self._listeners]:
             self.servers.append(await transport.accept_on(sock, self.config.backlog))
         if sockets is None:
             self.config.announce(self._listeners)
         self.started = True
+
+    async def _start_application(self) -> bool:
+        """Run the lifespan's startup; returns False where the server is to stop instead of serving."""
+        await self._unless_forced(
+            self.lifespan.startup(),
+            "Waiting for application startup before shutting down. (CTRL+C to force quit)",
+        )
+        if self.lifespan.should_exit:
+            sys.exit(STARTUP_FAILURE)
+        return not self.should_exit
+
+    def _start_worker(self) -> "Transport":
+        """Put together what serves on the running loop; returns what gives it connections."""
+        worker, transport, self._close_worker = self.assemble(asyncio.get_running_loop())
+        if self.limit_max_requests is not None:
+            worker.request_limit = self.limit_max_requests
+            worker.on_limit = self._on_limit
+        self.server_state.worker = worker
+        return transport
 
     def assemble(self, loop: asyncio.AbstractEventLoop) -> "Assembly":
         """What serves on `loop`."""
@@ -218,7 +227,7 @@ class Server:
         self._close_listeners(sockets)
         worker = self.server_state.worker
         if worker is not None:
-            self._drain = Drain(worker, self.config, self._watch())
+            self._drain = self._make_drain(worker)
             if self.force_exit:
                 self._drain.force()
             await self._drain.run()
@@ -231,6 +240,9 @@ class Server:
                     await server.wait_closed()
         self.servers = []
         await self._end_lifespan()
+
+    def _make_drain(self, worker: WorkerProtocol) -> Drain:
+        return Drain(worker, self.config, self._watch())
 
     @contextlib.contextmanager
     def capture_signals(self) -> Generator[None, None, None]:

@@ -65,7 +65,7 @@ class System(Protocol):
         """Who receives the connections that other workers pass to this slot; None: nobody, pass it none."""
 
     def rebuild(self) -> None:
-        """Start a fresh zygote (with preload only); `Policy.rebuilt` follows. Until then the old one goes on forking."""
+        """Start a fresh zygote (with preload only); `Policy.rebuilt` follows. Until then the old one forks."""
 
     def notify(self, state: str, text: str = "") -> None:
         """Tell the service manager: "ready", "reloading", "stopping", "watchdog", or "status" with its text."""

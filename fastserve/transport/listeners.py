@@ -18,7 +18,6 @@ import errno
 import os
 import socket
 import stat
-import time
 from collections.abc import MutableMapping
 from dataclasses import dataclass
 from typing import Any, Final
@@ -34,10 +33,6 @@ DEFAULT_UNIX_MODE = 0o666
 _UNUSABLE_ADDRESS = frozenset({errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT})
 
 _FREE_PORT_ATTEMPTS = 10
-
-# Somebody else who tries to take a port that is ours holds it, bound and not listening, until listen(2) fails.
-_SISTER_ATTEMPTS = 20
-_SISTER_PAUSE = 0.005
 
 _FIRST_PASSED_FD: Final = 3
 
@@ -238,13 +233,6 @@ def _bind_sister(first: socket.socket, backlog: int) -> socket.socket:
     """A further socket that listens on the address of `first`, of the same user."""
     family, address = first.family, first.getsockname()
     ipv6_only = family == socket.AF_INET6 and bool(first.getsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY))
-    for _ in range(_SISTER_ATTEMPTS - 1):
-        try:
-            return _bind_address(family, address, backlog, ipv6_only=ipv6_only, reuse_port=True)
-        except OSError as error:
-            if error.errno != errno.EADDRINUSE:
-                raise
-            time.sleep(_SISTER_PAUSE)
     return _bind_address(family, address, backlog, ipv6_only=ipv6_only, reuse_port=True)
 
 

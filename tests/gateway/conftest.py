@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 import uvloop
 
+from fastserve._exchange import Endpoint
 from fastserve.gateway._asgi import AsgiGateway
 from fastserve.protocol._timers import ManualClock
 from fastserve.protocol._worker import Worker
@@ -27,8 +28,8 @@ class AsgiBench:
         )
         self.streams: list[MemoryStream] = []
 
-    def connect(self, capacity: int | None = None) -> MemoryStream:
-        self.streams.append(MemoryStream(self.worker, capacity=capacity))
+    def connect(self, capacity: int | None = None, endpoint: Endpoint | None = None) -> MemoryStream:
+        self.streams.append(MemoryStream(self.worker, endpoint, capacity=capacity))
         return self.streams[-1]
 
     async def io(self, event: Callable[..., None], *arguments: Any) -> None:

@@ -2,9 +2,13 @@
 
 import asyncio
 import contextvars
+import copy
 import logging
+import weakref
 
 import pytest
+
+from fastserve._exchange import Endpoint
 
 GET = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"
 
@@ -93,6 +97,82 @@ def test_nothing_in_the_scope_is_shared_between_requests(run):
     assert seen[0]["state"] == {"shared": 1}
 
 
+KEPT = []
+
+
+@pytest.mark.parametrize("change", [
+    lambda scope: None,
+    KEPT.append,
+    lambda scope: KEPT.append(scope["asgi"]),
+    lambda scope: KEPT.append(scope["state"]),
+    lambda scope: KEPT.append(scope["headers"]),
+    lambda scope: KEPT.append(scope.items()),
+    lambda scope: scope.update(path="/changed"),
+    lambda scope: scope.update(headers=[]),
+    lambda scope: scope.update(app=object()),
+    lambda scope: scope.pop("server"),
+    lambda scope: (scope.pop("server"), scope.update(app=1)),
+    lambda scope: scope.clear(),
+    lambda scope: scope["asgi"].update(version="4.0"),
+    lambda scope: scope["asgi"].clear(),
+    lambda scope: scope["extensions"].pop("http.response.trailers"),
+    lambda scope: scope["extensions"].update(debug={}),
+    lambda scope: scope["state"].update(shared=2),
+    lambda scope: scope["state"].update(mine=1),
+    lambda scope: scope["headers"].append((b"x", b"y")),
+    lambda scope: scope.update(client=None, server=None),
+])  # fmt: skip
+def test_scope_is_as_new_whatever_was_done_to_the_last_one(run, change):
+    seen, state = [], {"shared": 1}
+    KEPT.clear()
+
+    async def application(scope, receive, send):
+        seen.append(copy.deepcopy(scope))
+        if len(seen) % 2:
+            change(scope)
+        await respond()(scope, receive, send)
+
+    def expected(minor=1, client=50000, **changed):
+        return {
+            "type": "http",
+            "asgi": {"version": "3.0", "spec_version": "2.5"},
+            "http_version": f"1.{minor}",
+            "server": ("127.0.0.1", 8000),
+            "client": ("127.0.0.1", client),
+            "scheme": "http",
+            "method": "GET",
+            "root_path": "",
+            "path": "/",
+            "raw_path": b"/",
+            "query_string": b"",
+            "headers": [(b"host", b"x")],
+            "state": dict(state),
+            "extensions": {"http.response.trailers": {}, "http.response.early_hint": {}} if minor else {},
+        } | changed
+
+    async def scenario(bench):
+        wanted = []
+        streams = [bench.connect(), bench.connect(endpoint=Endpoint(("127.0.0.1", 50001), ("127.0.0.1", 8000)))]
+        await bench.io(streams[0].feed, GET * 3)
+        wanted += [expected()] * 3
+        await bench.io(streams[1].feed, GET * 2)
+        wanted += [expected(client=50001)] * 2
+        await bench.io(streams[0].feed, GET.replace(b"GET /", b"PUT /a?b"))
+        wanted += [expected(method="PUT", path="/a", raw_path=b"/a", query_string=b"b")]
+        await bench.io(streams[1].feed, GET * 2)
+        wanted += [expected(client=50001)] * 2
+        state["shared"] = 3
+        await bench.io(streams[0].feed, GET * 2)
+        wanted += [expected()] * 2
+        await bench.io(streams[0].feed, GET.replace(b"/1.1", b"/1.0"))
+        wanted += [expected(minor=0)]
+        await bench.io(streams[1].feed, GET)
+        wanted += [expected(client=50001)]
+        return wanted
+
+    assert seen == run(application, scenario, state=state)
+
+
 def test_scopes_of_one_connection_follow_its_requests(run):
     seen = []
 
@@ -114,6 +194,78 @@ def test_scopes_of_one_connection_follow_its_requests(run):
         ["GET", "/b", b"/b", b"", "1.1"],
         ["GET", "/b", b"/b", b"", "1.0"],
     ]
+
+
+# --- what one request keeps from the next
+
+
+@pytest.mark.parametrize("hold", [lambda thing: thing, weakref.ref], ids=["strongly", "weakly"])
+@pytest.mark.parametrize("names", [{"receive"}, {"send"}, {"task"}, {"receive", "send", "task"}], ids="-".join)
+def test_what_an_application_holds_on_to_stays_with_its_request(run, hold, names):
+    held, seen = [], []
+
+    async def application(scope, receive, send):
+        things = {"receive": receive, "send": send, "task": asyncio.current_task()}
+        for name, thing in things.items():
+            earlier = [mine[name] for mine in held if name in mine]
+            seen.append(any(it is thing or (isinstance(it, weakref.ref) and it() is thing) for it in earlier))
+        held.append({name: hold(things[name]) for name in names})
+        things = None
+        await respond()(scope, receive, send)
+
+    wire = run(application, lambda b: fetch(b, GET * 4))
+    assert wire.count(b"hello") == 4
+    assert not any(seen)
+
+
+def test_send_and_receive_of_an_ended_request_do_not_reach_the_next(run):
+    held, errors, messages = [], [], []
+
+    async def application(scope, receive, send):
+        for earlier_receive, earlier_send in held:
+            messages.append(await earlier_receive())
+            try:
+                await earlier_send({"type": "http.response.start", "status": 500, "headers": []})
+            except RuntimeError as error:
+                errors.append(str(error))
+        held.append((receive, send))
+        await respond()(scope, receive, send)
+
+    wire = run(application, lambda b: fetch(b, GET * 3))
+    assert wire.count(b"200 OK") == 3
+    assert b"500" not in wire
+    assert errors == ["Unexpected ASGI message 'http.response.start' sent, after response already completed."] * 3
+    assert messages == [{"type": "http.disconnect"}] * 3
+
+
+def test_every_request_begins_anew(run):
+    # Each of the others leaves something behind that the next one must not find.
+    seen = []
+
+    async def application(scope, receive, send):
+        task = asyncio.current_task()
+        seen.append((task.get_name() == "mine", task.cancelling(), task.done(), (await receive())["type"]))
+        if scope["path"] == "/cancelled":
+            task.cancel()
+        elif scope["path"] == "/named":
+            task.set_name("mine")
+        elif scope["path"] == "/called-back":
+            task.add_done_callback(lambda ended: None)
+        elif scope["path"] == "/listening":
+            await respond()(scope, receive, send)
+            await receive()
+            return
+        elif scope["path"] == "/failing":
+            raise ValueError
+        await respond()(scope, receive, send)
+
+    async def scenario(bench):
+        for path in (b"/", b"/cancelled", b"/named", b"/called-back", b"/listening", b"/failing", b"/"):
+            await fetch(bench, GET.replace(b"/", path, 1))
+        return await fetch(bench)
+
+    assert run(application, scenario).endswith(b"hello")
+    assert seen == [(False, 0, False, "http.request")] * 8
 
 
 # --- receive

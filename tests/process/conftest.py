@@ -4,6 +4,7 @@ A test waits for lines and for the end of the process, never for a time. Ports a
 its log.
 """
 
+import contextlib
 import os
 import re
 import signal
@@ -11,7 +12,7 @@ import socket
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -204,16 +205,35 @@ def folder(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def start(folder: Path) -> Iterator[Callable[..., Process]]:
-    """Start a server: `start("webapp:app", "--port", "0")`; `server="uvicorn"` starts that one."""
+    """Start a server: `start("webapp:app", "--port", "0")`; `server="uvicorn"` starts that one.
+
+    `prefix` is a command that ends by executing the one that follows it.
+    """
     processes: list[Process] = []
 
-    def start(*arguments: str, server: str = "fastserve", **options: object) -> Process:
-        process = Process([sys.executable, "-m", server, *arguments], folder, **options)
+    def start(*arguments: str, server: str = "fastserve", prefix: Sequence[str] = (), **options: object) -> Process:
+        process = Process([*prefix, sys.executable, "-m", server, *arguments], folder, **options)
         processes.append(process)
         return process
 
     yield start
     for process in processes:
         if process.child.poll() is None:
+            family = descendants(process.child.pid)
             process.child.kill()
+            for pid in family:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
         process.wait()
+
+
+def descendants(pid: int) -> list[int]:
+    """The children of a process that is there, and theirs: those that keep its output open."""
+    return [found for child in children(pid) for found in (child, *descendants(child))]
+
+
+def children(pid: int) -> list[int]:
+    try:
+        return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+    except OSError:
+        return []

@@ -1,10 +1,13 @@
 """Start, serve, stop: the lines and exit codes, side by side with uvicorn's wherever they are meant to be the same."""
 
 import contextlib
+import fcntl
+import os
 import re
 import signal
 import socket
 import stat
+import sys
 
 import pytest
 
@@ -235,6 +238,139 @@ def test_inherited_socket(start):
         process.wait_for(re.escape(f"running on socket {given.getsockname()} (Press"))
         assert process.get(client=socket.create_connection(given.getsockname()))[1] == b"/"
         process.stop()
+
+
+def test_several_binds(start):
+    process = start(
+        "webapp:app", "--bind", "127.0.0.1:0", "--bind", "unix:s.sock?mode=620", "--bind", "localhost:0", "--port", "1"
+    )  # fmt: skip
+    first = int(process.wait_for(r"running on http://127\.0\.0\.1:(\d+) \(Press")[1])
+    process.wait_for(r"running on unix socket s\.sock \(Press")
+    second = int(process.wait_for(r"running on http://localhost:(\d+) \(Press")[1])
+    path = process.folder / "s.sock"
+    assert stat.S_IMODE(path.stat().st_mode) == 0o620
+    clients = [socket.create_connection(("localhost", port)) for port in (first, second)]
+    for client in (*clients, process.connect("s.sock")):
+        assert process.get(client=client)[1] == b"/"
+    process.stop()
+    assert len([line for line in process.stderr if "running on" in line]) == 3
+    assert not path.exists()
+
+
+def test_binds_that_make_no_sense(start):
+    process = start("webapp:app", "--bind", "nowhere")
+    assert process.wait() == 2
+    assert process.stderr[-1] == (
+        "Error: Invalid value for '--bind': 'nowhere' is not host:port, [ipv6]:port, :port, unix:path or fd://number."
+    )
+
+
+# What a service manager does between fork and exec: the sockets from descriptor 3 on, and whom they are for.
+ACTIVATE = """
+import os, sys
+given, names, *command = sys.argv[1:]
+for number, fd in enumerate(given.split(",")):
+    os.dup2(int(fd), 3 + number)
+os.environ.update(LISTEN_PID=str(os.getpid()), LISTEN_FDS=str(number + 1), LISTEN_FDNAMES=names)
+os.execv(command[0], command)
+"""
+
+
+# Answers with what a child process of the application finds: the variables, and which descriptors are sockets.
+CHILDREN = """
+import subprocess, sys
+from webapp import app as rest
+
+LOOK = "import os, stat\\nprint([n for n in os.environ if n.startswith('LISTEN_')], [fd for fd in (3, 4) if "
+LOOK += "os.path.exists(f'/proc/self/fd/{fd}') and stat.S_ISSOCK(os.fstat(fd).st_mode)])"
+
+async def app(scope, receive, send):
+    if scope["type"] != "http" or scope["path"] != "/child":
+        return await rest(scope, receive, send)
+    body = subprocess.run([sys.executable, "-c", LOOK], close_fds=False, capture_output=True, check=True).stdout
+    headers = [(b"content-length", b"%d" % len(body))]
+    await send({"type": "http.response.start", "status": 200, "headers": headers})
+    await send({"type": "http.response.body", "body": body})
+"""
+
+
+def test_sockets_of_the_service_manager(start, folder):
+    """They are used, named in the log, and no child finds the variables or the descriptors."""
+    with socket.create_server(("127.0.0.1", 0)) as web, socket.create_server(("127.0.0.1", 0)) as admin:
+        # Out of the way of where they are to go.
+        given = [fcntl.fcntl(sock, fcntl.F_DUPFD, 20) for sock in (web, admin)]
+        prefix = [sys.executable, "-c", ACTIVATE, ",".join(map(str, given)), "web:admin"]
+        (folder / "children.py").write_text(CHILDREN)
+        process = start("children:app", prefix=prefix, pass_fds=given)
+        for sock, name in ((web, "web"), (admin, "admin")):
+            process.wait_for(re.escape(f"running on socket {sock.getsockname()} named {name} (Press"))
+            assert process.get(client=socket.create_connection(sock.getsockname()))[1] == b"/"
+        assert process.get("/child", socket.create_connection(web.getsockname()))[1] == b"[] []\n"
+        process.stop()
+        for fd in given:
+            os.close(fd)
+
+
+def test_a_bind_wins_over_sockets_of_the_service_manager(start):
+    with socket.create_server(("127.0.0.1", 0)) as web:
+        given = fcntl.fcntl(web, fcntl.F_DUPFD, 20)
+        prefix = [sys.executable, "-c", ACTIVATE, str(given), "web"]
+        process = start("webapp:app", "--bind", "unix:s.sock", prefix=prefix, pass_fds=[given])
+        process.wait_for(r"running on unix socket s\.sock \(Press")
+        process.stop()
+        assert len([line for line in process.stderr if "running on" in line]) == 1
+        os.close(given)
+
+
+def test_the_service_manager_is_told(start, folder):
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
+        manager.bind(str(folder / "notify"))
+        manager.settimeout(20)
+        variables = {"NOTIFY_SOCKET": str(folder / "notify"), "WATCHDOG_USEC": "200000"}
+        process = start("webapp:app", "--port", "0", env=variables)
+        assert manager.recv(4096).decode() == f"READY=1\nMAINPID={process.child.pid}"
+        assert [manager.recv(4096) for _ in range(3)] == [b"WATCHDOG=1"] * 3
+        process.stop()
+        manager.setblocking(False)
+        rest = []
+        with contextlib.suppress(BlockingIOError):
+            while True:
+                rest.append(manager.recv(4096))
+        assert set(rest) <= {b"WATCHDOG=1", b"STOPPING=1"}
+        assert rest.count(b"STOPPING=1") == 1
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_pid_file(start, number):
+    process = start("webapp:app", "--port", "0", "--pid", "web.pid")
+    process.wait_for(RUNNING)
+    path = process.folder / "web.pid"
+    assert path.read_text() == f"{process.child.pid}\n"
+    second = start("webapp:app", "--port", "0", "--pid", "web.pid")
+    assert second.wait() == 3
+    assert second.stderr == [
+        f"ERROR:    [Errno 17] error while attempting to write pid file '{path}': "
+        f"process {process.child.pid} is running"
+    ]
+    assert path.exists()
+    process.stop(number)
+    assert not path.exists()
+
+
+def test_pid_file_of_a_killed_server_is_replaced(start):
+    first = start("webapp:app", "--port", "0", "--pid", "web.pid")
+    first.wait_for(RUNNING)
+    first.stop(signal.SIGKILL)
+    assert (first.folder / "web.pid").exists()
+    second = start("webapp:app", "--port", "0", "--pid", "web.pid")
+    second.wait_for(RUNNING)
+    assert (first.folder / "web.pid").read_text() == f"{second.child.pid}\n"
+
+
+def test_pid_file_goes_where_the_application_cannot_be_loaded(start):
+    process = start("nothing:app", "--pid", "web.pid")
+    assert process.wait() == 3
+    assert not (process.folder / "web.pid").exists()
 
 
 @pytest.mark.skipif(not socket.has_dualstack_ipv6(), reason="no IPv6 on this machine")

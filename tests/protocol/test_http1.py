@@ -633,6 +633,29 @@ def test_bad_heads_never_reach_the_wire(bench, status, fields, message):
     assert re.search(message, errors[0])
 
 
+@pytest.mark.parametrize("size", [1, 7, 8, 9, 16, 17])
+def test_every_byte_at_every_place_of_a_field(bench, size):
+    token = b"!#$%&'*+-.^_`|~0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
+    accepted, refused = [], []
+    for place in range(size):
+        for byte in range(256):
+            text = b"a" * place + bytes([byte]) + b"z" * (size - place - 1)
+            (accepted if byte in token else refused).append((text, b"v"))
+            (refused if (byte < 32 and byte != 9) or byte == 127 else accepted).append((b"x-value", text))
+    expected = b"".join(name.lower() + b": " + value + b"\r\n" for name, value in accepted)
+
+    def respond(exchange):
+        for field in refused:
+            with pytest.raises(RuntimeError, match="Invalid HTTP header"):
+                exchange.start(200, [field])
+        exchange.start(200, [*accepted, (b"content-length", b"5")])
+        exchange.body(b"hello")
+
+    stream = bench(respond).connect()
+    stream.feed(GET)
+    assert expected in stream.take()
+
+
 @pytest.mark.parametrize(("pieces", "message"), [
     ([b"hello!"], "longer than Content-Length"),
     ([b"hel", b"lo!"], "longer than Content-Length"),

@@ -5,10 +5,21 @@ import errno
 import os
 import socket
 import stat
+import threading
 
 import pytest
 
-from fastserve.transport.listeners import bind_tcp, bind_unix, close_all, inherit
+from fastserve.bind import Bind
+from fastserve.transport import listeners
+from fastserve.transport.listeners import (
+    SlotBinds,
+    bind_all,
+    bind_tcp,
+    bind_unix,
+    close_all,
+    inherit,
+    passed_sockets,
+)
 
 
 @pytest.fixture
@@ -257,3 +268,231 @@ def test_close_all(opened):
     bound = [opened(bind_tcp("127.0.0.1", 0, 5))[0] for _ in range(2)]
     close_all(bound)
     assert all(listener.sock.fileno() == -1 for listener in bound)
+
+
+def test_several_binds(opened, path):
+    binds = [Bind("127.0.0.1", 0), Bind("127.0.0.1", 0), Bind(path=path, mode=0o600)]
+    bound = opened(bind_all(binds, 5))
+    assert [listener.bind for listener in bound] == binds
+    assert [answers(listener.sock.family, listener.sock.getsockname()) for listener in bound] == [True] * 3
+    assert bound[0].sock.getsockname() != bound[1].sock.getsockname()
+    assert mode(path) == 0o600
+
+
+def test_one_bind_that_fails_undoes_the_others(opened, path):
+    [taken] = opened(bind_tcp("127.0.0.1", 0, 5))
+    with pytest.raises(OSError, match="address already in use"):
+        bind_all([Bind(path=path), Bind("127.0.0.1", taken.sock.getsockname()[1])], 5)
+    assert not os.path.exists(path)
+
+
+@pytest.fixture
+def reserve():
+    """Finds a free port that nobody is given by chance until the end of the test: it is bound, and not listened on."""
+    with contextlib.ExitStack() as stack:
+
+        def reserve(host):
+            holder = stack.enter_context(socket.socket())
+            holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            holder.bind((host, 0))
+            return holder.getsockname()[1]
+
+        yield reserve
+
+
+@needs_ipv6
+def test_every_ipv4_and_every_ipv6_address_apart(opened, reserve):
+    port = reserve("127.0.0.1")
+    bound = opened(bind_all([Bind("::", port), Bind("0.0.0.0", port)], 5))
+    assert [listener.sock.family for listener in bound] == [socket.AF_INET6, socket.AF_INET]
+    assert bound[0].sock.getsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY)
+
+
+class TestSlots:
+    """Sockets of worker slots: who gets the connections, and that nobody else does."""
+
+    @pytest.fixture
+    def make(self):
+        with contextlib.ExitStack() as stack:
+
+            def make(*binds, slots=4):
+                made = SlotBinds([*binds], 64)
+                stack.callback(made.close)
+                for slot in range(slots):
+                    made.slot(slot)
+                return made
+
+            yield make
+
+    @staticmethod
+    def take(listener):
+        """Accept all that is there; returns how many connections."""
+        count = 0
+        with contextlib.suppress(BlockingIOError):
+            while True:
+                listener.sock.accept()[0].close()
+                count += 1
+        return count
+
+    @pytest.mark.parametrize(
+        "bind", [Bind("127.0.0.1", 0), pytest.param(Bind("::1", 0), marks=needs_ipv6), pytest.param(Bind("", 0))]
+    )
+    def test_connections_are_spread_over_the_slots_and_none_is_lost(self, make, bind):
+        slots = make(bind)
+        address = slots.places[0].sock.getsockname()
+        with contextlib.ExitStack() as stack:
+            # Fewer than one queue holds, so that it does not depend on chance.
+            for _ in range(60):
+                stack.enter_context(socket.create_connection((bind.host or "127.0.0.1", address[1])))
+            taken = [self.take(listener) for number in range(4) for _, listener in slots.slot(number)]
+        assert sum(taken) == 60
+        assert min(taken) > 0
+
+    def test_all_slots_share_the_free_port(self, make, monkeypatch):
+        resolve_to(monkeypatch, "127.0.0.1", "127.0.0.2")
+        slots = make(Bind("name", 0))
+        names = [[listener.sock.getsockname() for _, listener in slots.slot(number)] for number in range(4)]
+        assert [host for host, _ in names[0]] == ["127.0.0.1", "127.0.0.2"]
+        assert len({port for slot in names for _, port in slot}) == 1
+        assert all(slot == names[0] for slot in names)
+        assert slots.common() == []
+
+    def test_indexes_are_positions_in_the_whole_list(self, make, path):
+        with socket.create_server(("127.0.0.1", 0)) as given:
+            slots = make(Bind(path=path), Bind("127.0.0.1", 0), Bind(fd=given.fileno()), Bind("127.0.0.1", 0))
+        assert [index for index, _ in slots.common()] == [0, 2]
+        for number in range(4):
+            assert [index for index, _ in slots.slot(number)] == [1, 3]
+            for index, listener in slots.slot(number):
+                assert listener.sock.getsockname() == slots.places[index].sock.getsockname()
+                assert not listener.sock.getblocking()
+                assert not listener.sock.get_inheritable()
+
+    def test_a_slot_is_made_once(self, make):
+        slots = make(Bind("127.0.0.1", 0))
+        assert slots.slot(9)[0][1].sock.fileno() == slots.slot(9)[0][1].sock.fileno()
+        assert slots.slot(0)[0][1] is slots.places[0]
+
+    def test_a_port_that_another_server_has_is_refused(self, opened):
+        [taken] = opened(bind_tcp("127.0.0.1", 0, 5))
+        port = taken.sock.getsockname()[1]
+        with pytest.raises(OSError, match="address already in use") as raised:
+            SlotBinds([Bind("127.0.0.1", port)], 5)
+        assert str(raised.value) == (
+            f"[Errno 98] error while attempting to bind on address ('127.0.0.1', {port}): address already in use"
+        )
+
+    def test_a_second_one_cannot_join(self, make):
+        port = make(Bind("127.0.0.1", 0)).places[0].sock.getsockname()[1]
+        for host in ("127.0.0.1", "0.0.0.0"):
+            with pytest.raises(OSError, match="address already in use"):
+                SlotBinds([Bind(host, port)], 5)
+        with pytest.raises(OSError, match="address already in use"):
+            bind_tcp("127.0.0.1", port, 5)
+
+    def test_of_many_that_start_together_one_gets_the_port(self, reserve):
+        """There is no moment between the test of a port and taking it."""
+        for _ in range(10):
+            bind = Bind("127.0.0.1", reserve("127.0.0.1"))
+            barrier = threading.Barrier(4)
+            made = []
+
+            def start(bind=bind, barrier=barrier, made=made):
+                barrier.wait()
+                with contextlib.suppress(OSError):
+                    binds = SlotBinds([bind], 5)
+                    made.append(binds)
+                    binds.slot(1)
+                    binds.slot(2)
+
+            threads = [threading.Thread(target=start) for _ in range(4)]
+            for thread in threads:
+                thread.start()
+            for thread in threads:
+                thread.join()
+            complete = [len(binds.slot(number)) for binds in made for number in range(3)]
+            for binds in made:
+                binds.close()
+            assert complete == [1, 1, 1]
+
+    def test_a_port_whose_connections_are_still_ending_is_free(self, make):
+        first = make(Bind("127.0.0.1", 0), slots=1)
+        address = first.places[0].sock.getsockname()
+        with socket.create_connection(address) as client:
+            first.places[0].sock.setblocking(True)
+            first.places[0].sock.accept()[0].close()  # the side that closes first keeps the port in TIME_WAIT
+            assert client.recv(1) == b""
+        first.close()
+        second = make(Bind(*address))
+        assert len({listener.sock.fileno() for number in range(4) for _, listener in second.slot(number)}) == 4
+
+    def test_another_one_that_is_about_to_listen_is_kept_out_and_does_not_disturb(self, make):
+        with socket.socket() as rival:
+            rival.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            rival.bind(("127.0.0.1", 0))
+            slots = make(Bind(*rival.getsockname()))
+            assert slots.slot(3)[0][1].sock.getsockname() == rival.getsockname()
+            with pytest.raises(OSError, match="Address already in use"):
+                rival.listen(5)
+
+    def test_a_slot_that_cannot_be_made_leaves_nothing(self, make, monkeypatch):
+        slots = make(Bind("127.0.0.1", 0), Bind("127.0.0.1", 0), slots=1)
+        before = len(os.listdir("/proc/self/fd"))
+        real, calls = listeners._bind_address, []
+
+        def fails_second(*arguments, **options):
+            calls.append(arguments)
+            if len(calls) > 1:
+                raise OSError(errno.EMFILE, "Too many open files")
+            return real(*arguments, **options)
+
+        monkeypatch.setattr(listeners, "_bind_address", fails_second)
+        with pytest.raises(OSError, match=r"\[Errno 24\] error .* on address .*: too many open files"):
+            slots.slot(1)
+        assert len(os.listdir("/proc/self/fd")) == before
+
+    def test_without_reuse_of_ports_there_is_one_common_socket(self, make, monkeypatch):
+        monkeypatch.delattr(socket, "SO_REUSEPORT")
+        slots = make(Bind("127.0.0.1", 0))
+        assert [index for index, _ in slots.common()] == [0]
+        assert [slots.slot(number) for number in range(4)] == [[]] * 4
+
+    def test_close_gives_everything_back(self, make, path):
+        before = len(os.listdir("/proc/self/fd"))
+        slots = make(Bind(path=path, mode=0o600), Bind("127.0.0.1", 0))
+        address = slots.places[1].sock.getsockname()
+        assert mode(path) == 0o600
+        slots.close()
+        slots.close()
+        assert not os.path.exists(path)
+        assert not answers(socket.AF_INET, address)
+        assert len(os.listdir("/proc/self/fd")) == before
+
+
+class TestPassedSockets:
+    """What the service manager's variables say; real descriptors in tests/process."""
+
+    @pytest.fixture(autouse=True)
+    def _no_descriptor_is_touched(self, monkeypatch):
+        monkeypatch.setattr(os, "set_inheritable", lambda fd, inheritable: None)
+
+    def test_descriptors_and_names(self):
+        environ = {"LISTEN_FDS": "3", "LISTEN_PID": str(os.getpid()), "LISTEN_FDNAMES": "web:admin", "OTHER": "1"}
+        assert passed_sockets(environ) == [Bind(fd=3, name="web"), Bind(fd=4, name="admin"), Bind(fd=5)]
+        assert environ == {"OTHER": "1"}
+
+    def test_those_of_another_process(self):
+        environ = {"LISTEN_FDS": "1", "LISTEN_PID": "1"}
+        assert passed_sockets(environ) == []
+        assert environ == {}
+
+    def test_none(self):
+        assert passed_sockets({}) == []
+        assert passed_sockets({"LISTEN_FDS": "0", "LISTEN_PID": str(os.getpid())}) == []
+
+    @pytest.mark.parametrize(
+        ("count", "pid"), [("x", str(os.getpid())), ("-1", str(os.getpid())), ("1", ""), ("1", "me")]
+    )
+    def test_nonsense(self, count, pid):
+        with pytest.raises(OSError, match=f"LISTEN_FDS='{count}' and LISTEN_PID='{pid}': not numbers"):
+            passed_sockets({"LISTEN_FDS": count, "LISTEN_PID": pid})

@@ -8,6 +8,7 @@ import uvicorn
 from click.testing import CliRunner
 
 import fastserve.cli
+from fastserve.bind import Bind
 from fastserve.config import Settings
 from fastserve.options import OPTIONS
 from fastserve.server.config import Config
@@ -100,6 +101,13 @@ def test_uvicorn_names_in_the_table_exist():
         ("FASTSERVE_TIMEOUT_GRACEFUL_SHUTDOWN", "0", "timeout_graceful_shutdown", 0.0),
         ("FASTSERVE_UDS_PERMISSIONS", "600", "uds_permissions", 0o600),
         ("FASTSERVE_LOG_LEVEL", "trace", "log_level", "trace"),
+        ("FASTSERVE_BIND", "127.0.0.1:1 unix:s?mode=600", "bind", ["127.0.0.1:1", "unix:s?mode=600"]),
+        ("FASTSERVE_WORKERS", "3", "workers", 3),
+        ("WEB_CONCURRENCY", "4", "workers", 4),
+        ("WEB_CONCURRENCY", "", "workers", 1),
+        ("FASTSERVE_PID_FILE", "web.pid", "pid_file", "web.pid"),
+        ("FASTSERVE_LIMIT_MAX_RSS", "1.5G", "limit_max_rss", 3 * 2**29),
+        ("FASTSERVE_TIMEOUT_WORKER_STARTUP", "0", "timeout_worker_startup", 0.0),
     ],
 )
 def test_environment(parsed, variable, text, param, value):
@@ -131,6 +139,11 @@ def test_command_line_wins_over_environment(parsed):
         (["a:a", "--uds-permissions", "888"], "'888' is not an octal mode such as 660."),
         (["a:a", "--log-config", "/nowhere.json"], "path '/nowhere.json' does not exist."),
         (["a:a", "--log-level", "loud"], "'loud' is not one of 'critical'"),
+        (["a:a", "--workers", "0"], "Invalid value for '--workers': 0 is not between 1 and 256."),
+        (["a:a", "--workers", "many"], "Invalid value for '--workers': 'many' is not a whole number."),
+        (["a:a", "--limit-max-rss", "lots"], "'lots' is not a number of bytes such as 65536, 64K or 1.5G."),
+        (["a:a", "--limit-max-rss", "0"], "0 is not at least 1."),
+        (["a:a", "--bind", "localhost"], "'localhost' is not host:port, [ipv6]:port, :port, unix:path or fd://number."),
     ],
 )
 def test_usage_errors(parsed, arguments, complaint):
@@ -138,6 +151,66 @@ def test_usage_errors(parsed, arguments, complaint):
     assert config is None
     assert code == 2
     assert complaint in output
+
+
+def test_workers_given_win_over_web_concurrency(parsed):
+    assert parsed("app:app", "--workers", "2", env={"WEB_CONCURRENCY": "4"})[0].workers == 2
+    assert parsed("app:app", env={"WEB_CONCURRENCY": "4", "FASTSERVE_WORKERS": "2"})[0].workers == 2
+
+
+def test_web_concurrency_that_is_no_number(parsed):
+    config, code, output = parsed("app:app", env={"WEB_CONCURRENCY": "x"})
+    assert (config, code) == (None, 2)
+    assert "WEB_CONCURRENCY: 'x' is not a whole number" in output
+
+
+def test_web_concurrency_holds_for_programs(monkeypatch):
+    monkeypatch.setenv("WEB_CONCURRENCY", "3")
+    assert Config("a:a", log_config=None).workers == 3
+    assert Config("a:a", log_config=None, workers=2).workers == 2
+    monkeypatch.delenv("WEB_CONCURRENCY")
+    assert Config("a:a", log_config=None, workers=None).workers == 1
+
+
+def test_workers_auto(parsed, monkeypatch):
+    monkeypatch.setattr("fastserve.config.cpu_limit", lambda: 7)
+    assert parsed("app:app", "--workers", "auto")[0].workers == 7
+    assert parsed("app:app", env={"WEB_CONCURRENCY": "auto"})[0].workers == 7
+
+
+@pytest.mark.parametrize(
+    ("text", "size"),
+    [
+        ("100", 100), ("64K", 65536), ("64k", 65536), ("64KiB", 65536), ("64 kb", 65536), ("2M", 2**21), ("1g", 2**30),
+        ("1.5G", 3 * 2**29), ("70b", 70),
+    ],
+)  # fmt: skip
+def test_sizes(parsed, text, size):
+    assert parsed("app:app", "--limit-request-body", text)[0].limit_request_body == size
+    assert Settings("a:a", limit_request_body=text).limit_request_body == size
+
+
+@pytest.mark.parametrize("text", ["1T", "M", "-5", "0x10", "1e3", "", "1 2"])
+def test_no_sizes(text):
+    with pytest.raises(ValueError, match=r"limit_max_rss: .* is not a number of bytes"):
+        Settings("a:a", limit_max_rss=text)
+
+
+@pytest.mark.parametrize(
+    ("options", "binds"),
+    [
+        ({}, [Bind("127.0.0.1", 8000)]),
+        ({"host": None, "port": 1}, [Bind("", 1)]),
+        ({"uds": "s", "uds_permissions": "600"}, [Bind(path="s", mode=0o600)]),
+        ({"fd": 3, "uds": "s"}, [Bind(fd=3)]),
+        (
+            {"bind": [":1", "unix:a", "unix:b?mode=640", "fd://4"], "fd": 3, "uds_permissions": 0o600},
+            [Bind("", 1), Bind(path="a", mode=0o600), Bind(path="b", mode=0o640), Bind(fd=4)],
+        ),
+    ],
+)
+def test_where_to_listen(options, binds):
+    assert Settings("a:a", **options).binds == binds
 
 
 def test_unusable_log_config_is_a_usage_error(parsed, tmp_path):
@@ -159,6 +232,9 @@ def test_unusable_log_config_is_a_usage_error(parsed, tmp_path):
         ({"interface": "wsgi"}, "interface: 'wsgi' is not one of"),
         ({"access_log": None}, "access_log: None is not True or False"),
         ({"http": "quick"}, "http: 'quick' is not one of"),
+        ({"bind": "127.0.0.1:80"}, "bind: '127.0.0.1:80' is not a list"),
+        ({"bind": ["127.0.0.1"]}, "bind: '127.0.0.1' is not host:port"),
+        ({"workers": 300}, "workers: 300 is not between 1 and 256"),
     ],
 )
 def test_config_refuses(options, complaint):
@@ -192,7 +268,7 @@ def test_version():
 
 
 def test_public_names():
-    assert sorted(fastserve.__all__) == ["Config", "Server", "__version__", "main", "run"]
+    assert sorted(fastserve.__all__) == ["Config", "Server", "__version__", "after_fork", "main", "run"]
     for name in fastserve.__all__:
         assert getattr(fastserve, name) is not None
         assert name in dir(fastserve)
