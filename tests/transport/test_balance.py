@@ -921,3 +921,19 @@ def test_a_process_that_is_killed_with_connections_on_their_way(site):
         assert (place.board.connections(1), place.board.connections(2)) == (0, 4)
 
     site(scenario)
+
+
+def test_a_transport_that_closes_leaves_the_queues_to_others(site):
+    async def scenario(place):
+        first = await place.start(0)
+        first.server.pause()
+        first.channel.pause()
+        clients = [await place.connect() for _ in range(3)]
+        for client in clients:
+            await client.send(GET)
+        first.server._listener.resume()
+        first.transport.close()
+        second = await place.start(0)
+        assert {(await client.response())[1] for client in clients} == {b"%d" % second.cell}
+
+    site(scenario, slots=1)
