@@ -20,13 +20,26 @@ cdef enum ResponsePhase:
     RESPONSE_COMPLETE
 
 
+cdef enum Trust:
+    TRUST_UNKNOWN                   # nobody has asked
+    TRUST_NO
+    TRUST_YES
+
+
 cdef class Endpoint:
-    # The facts of one connection that its exchanges share.
+    # The facts of one connection that its exchanges share; or what a trusted proxy says they are, for some of them.
     cdef readonly object client     # (host: str, port: int), or None for a Unix socket
     cdef readonly object server     # (host: str, port: int), or (path: str, None)
-    cdef readonly str scheme        # "http" or "https"
+    cdef readonly str scheme        # "http" or "https"; a proxy may say "ws" or "wss"
+    cdef readonly long peer_uid     # the user at the other end of a Unix socket; -1 for other sockets
+    cdef readonly bytes prefix      # what a proxy took off the paths, percent-encoded: the root path then; or None
     cdef object cache               # the gateway's own, for what it derives from the above; None at first
     cdef str _peer
+    # Of _forwarded: whether the peer is believed, what it said last, and what came of that.
+    cdef Trust trust
+    cdef tuple forwarded_values
+    cdef Endpoint forwarded
+    cdef bytes forwarded_host       # of `forwarded`: in place of the Host field's value, or None
 
     # The client as host:port for logs, "" on a Unix socket.
     cdef str peer(self)

@@ -4,8 +4,15 @@ class Endpoint:
     client: tuple[str, int] | None
     server: tuple[str, int | None] | None
     scheme: str
+    peer_uid: int
+    prefix: bytes | None
     def __init__(
-        self, client: tuple[str, int] | None, server: tuple[str, int | None] | None, scheme: str = "http"
+        self,
+        client: tuple[str, int] | None,
+        server: tuple[str, int | None] | None,
+        scheme: str = "http",
+        peer_uid: int = -1,
+        prefix: bytes | None = None,
     ) -> None: ...
 
 class Responder: ...

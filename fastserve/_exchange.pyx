@@ -16,17 +16,35 @@ cdef class Endpoint:
     """Who is at the two ends of a connection.
 
     client: (host, port) of the peer, or None on a Unix socket. server: (host, port) of this end, or (path, None).
-    scheme: "http" or "https".
+    scheme: "http" or "https", or what a proxy says. peer_uid: the user at the other end of a Unix socket, -1 for other
+    sockets. prefix: what a proxy has taken off the paths, in place of the root path.
     """
 
-    def __init__(self, client: tuple[str, int] | None, server: tuple[str, int | None] | None, scheme: str = "http"):
+    def __init__(
+        self,
+        client: tuple[str, int] | None,
+        server: tuple[str, int | None] | None,
+        scheme: str = "http",
+        peer_uid: int = -1,
+        prefix: bytes | None = None,
+    ):
         self.client = client
         self.server = server
         self.scheme = scheme
+        self.peer_uid = peer_uid
+        self.prefix = prefix
 
     cdef str peer(self):
+        cdef str host
         if self._peer is None:
-            self._peer = "" if self.client is None else f"{self.client[0]}:{self.client[1]}"
+            if self.client is None:
+                self._peer = ""
+            else:
+                # What a proxy calls a host may be anything; one line of a log stays one line.
+                host = self.client[0]
+                if not host.isprintable():
+                    host = host.encode("unicode_escape").decode("ascii")
+                self._peer = f"{host}:{self.client[1]}"
         return self._peer
 
 

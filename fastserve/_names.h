@@ -2,7 +2,7 @@
  *
  * X(identifier, lower-case name, sharing). SHARED values may be kept beyond their request and handed to the next one
  * that repeats them (see _fields.pyx); PRIVATE ones differ with every request or belong to one client.
- * Those before NAME_LAST_MEANINGFUL mean something to the parser itself.
+ * Those up to NAME_LAST_MEANINGFUL mean something to the parser itself.
  */
 #ifndef FASTSERVE_NAMES_H
 #define FASTSERVE_NAMES_H
@@ -22,6 +22,12 @@
     X(NAME_UPGRADE, "upgrade", SHARED) \
     X(NAME_EXPECT, "expect", SHARED) \
     X(NAME_TE, "te", SHARED) \
+    X(NAME_FORWARDED, "forwarded", PRIVATE) \
+    X(NAME_X_FORWARDED_FOR, "x-forwarded-for", PRIVATE) \
+    X(NAME_X_FORWARDED_HOST, "x-forwarded-host", SHARED) \
+    X(NAME_X_FORWARDED_PORT, "x-forwarded-port", SHARED) \
+    X(NAME_X_FORWARDED_PREFIX, "x-forwarded-prefix", SHARED) \
+    X(NAME_X_FORWARDED_PROTO, "x-forwarded-proto", SHARED) \
     X(NAME_ACCEPT, "accept", SHARED) \
     X(NAME_ACCEPT_CHARSET, "accept-charset", SHARED) \
     X(NAME_ACCEPT_ENCODING, "accept-encoding", SHARED) \
@@ -42,7 +48,6 @@
     X(NAME_COOKIE, "cookie", PRIVATE) \
     X(NAME_DATE, "date", PRIVATE) \
     X(NAME_DNT, "dnt", SHARED) \
-    X(NAME_FORWARDED, "forwarded", PRIVATE) \
     X(NAME_FROM, "from", PRIVATE) \
     X(NAME_HTTP2_SETTINGS, "http2-settings", SHARED) \
     X(NAME_IF_MATCH, "if-match", PRIVATE) \
@@ -89,11 +94,6 @@
     X(NAME_X_CORRELATION_ID, "x-correlation-id", PRIVATE) \
     X(NAME_X_CSRF_TOKEN, "x-csrf-token", PRIVATE) \
     X(NAME_X_CSRFTOKEN, "x-csrftoken", PRIVATE) \
-    X(NAME_X_FORWARDED_FOR, "x-forwarded-for", PRIVATE) \
-    X(NAME_X_FORWARDED_HOST, "x-forwarded-host", SHARED) \
-    X(NAME_X_FORWARDED_PORT, "x-forwarded-port", SHARED) \
-    X(NAME_X_FORWARDED_PREFIX, "x-forwarded-prefix", SHARED) \
-    X(NAME_X_FORWARDED_PROTO, "x-forwarded-proto", SHARED) \
     X(NAME_X_FORWARDED_SERVER, "x-forwarded-server", SHARED) \
     X(NAME_X_HTTP_METHOD_OVERRIDE, "x-http-method-override", SHARED) \
     X(NAME_X_REAL_IP, "x-real-ip", PRIVATE) \
@@ -108,7 +108,7 @@ enum {
 #undef FASTSERVE_NAME_MEMBER
     NAME_COUNT
 };
-#define NAME_LAST_MEANINGFUL NAME_TE
+#define NAME_LAST_MEANINGFUL NAME_X_FORWARDED_PROTO
 
 typedef struct {
     const char *text;

@@ -13,6 +13,7 @@ cdef extern from "_names.h" nogil:
         NAME_UPGRADE
         NAME_EXPECT
         NAME_TE
+        NAME_FORWARDED
         NAME_LAST_MEANINGFUL
         NAME_COUNT
 

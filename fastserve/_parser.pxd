@@ -84,6 +84,7 @@ cdef enum HeadFlag:
     HEAD_EXPECT_CONTINUE = 4    # Expect: 100-continue (never set for HTTP/1.0)
     HEAD_UPGRADE = 8            # Upgrade with Connection: upgrade (never set for HTTP/1.0)
     HEAD_TE_TRAILERS = 16       # TE: trailers
+    HEAD_FORWARDED = 32         # Forwarded or an X-Forwarded field: what a proxy says of the client, true or not
 
 
 cdef struct HeadLimits:

@@ -37,6 +37,7 @@ from fastserve._names cimport (
     NAME_CONNECTION,
     NAME_CONTENT_LENGTH,
     NAME_EXPECT,
+    NAME_FORWARDED,
     NAME_HOST,
     NAME_LAST_MEANINGFUL,
     NAME_OTHER,
@@ -97,6 +98,7 @@ cdef enum Seen:
     SEEN_UPGRADE = 64
     SEEN_EXPECT_CONTINUE = 128
     SEEN_TE_TRAILERS = 256
+    SEEN_FORWARDED = 512
 
 
 # Rejections
@@ -443,6 +445,8 @@ cdef int apply_field(RequestHead* head, const uint8_t* data, uint32_t known, Py_
     elif known == NAME_TE:
         if list_contains(data, start, end, b"trailers", 8):
             head.seen |= SEEN_TE_TRAILERS
+    elif known >= NAME_FORWARDED:
+        head.seen |= SEEN_FORWARDED
     return 0
 
 
@@ -466,6 +470,8 @@ cdef int finish_head(RequestHead* head, Py_ssize_t position) noexcept nogil:
         flags |= HEAD_CHUNKED
     if seen & SEEN_TE_TRAILERS:
         flags |= HEAD_TE_TRAILERS
+    if seen & SEEN_FORWARDED:
+        flags |= HEAD_FORWARDED
     head.flags = flags
     head.state = HEAD_DONE
     return 0

@@ -16,6 +16,7 @@ from typing import IO, Any, Final, Literal, cast
 from fastserve.bind import Bind, parse_bind
 from fastserve.cgroup import cpu_limit
 from fastserve.options import LOG_LEVELS, MOST_WORKERS, OPTIONS
+from fastserve.trust import TrustedPeers
 
 __all__ = ["LOGGING_CONFIG", "LOG_LEVELS", "STARTUP_FAILURE", "LogConfig", "Settings"]
 
@@ -171,6 +172,19 @@ class Settings:
         if isinstance(self.log_config, os.PathLike):
             self.log_config = os.fspath(self.log_config)
         self.workers = _worker_count(self.workers)
+        if self.forwarded_allow_ips is None:
+            self.forwarded_allow_ips = os.environ.get("FORWARDED_ALLOW_IPS", "127.0.0.1,::1")
+        try:
+            TrustedPeers(self.forwarded_allow_ips)
+        except ValueError as error:
+            raise ValueError(f"forwarded_allow_ips: {error}") from None
+        if self.proxy_protocol and (self.ssl_certfile or self.ssl_context_factory):
+            raise ValueError("proxy_protocol: the header comes before TLS, and is only read where the proxy ends TLS")
+
+    @property
+    def trusted_peers(self) -> TrustedPeers:
+        """Who is believed as a proxy: `forwarded_allow_ips`."""
+        return TrustedPeers(self.forwarded_allow_ips or [])
 
     @property
     def binds(self) -> list[Bind]:

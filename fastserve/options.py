@@ -448,7 +448,6 @@ _INTERFACES = Choice(("auto", "asgi3", "asgi2", "wsgi"))
 
 # Who builds one of these takes `missing` out of its rows.
 _NO_TLS: Final = "TLS is not supported yet"
-_NO_PROXIES: Final = "proxies' headers are not supported yet"
 _NO_RELOAD: Final = "reloading is not supported yet"
 _NO_WEBSOCKET: Final = "WebSocket is not supported yet"
 
@@ -562,26 +561,26 @@ _TABLE: Final = (
     Option(
         "proxy_headers", Flag(off="--no-proxy-headers"), True,
         "Take the client's address and scheme from X-Forwarded-For and X-Forwarded-Proto of a trusted peer.", "Proxies",
-        missing=_NO_PROXIES, missing_values=(None,), uvicorn="proxy_headers",
+        uvicorn="proxy_headers",
     ),
     Option(
         "forwarded_allow_ips", Peers(), None,
-        "Peers to trust as proxies, comma-separated: addresses, networks, literals such as the path of a Unix socket, "
-        "or *. Default: $FORWARDED_ALLOW_IPS, else 127.0.0.1,::1.",
-        "Proxies", optional=True, missing=_NO_PROXIES, uvicorn="forwarded_allow_ips", gunicorn="forwarded_allow_ips",
+        "Peers to trust as proxies, comma-separated: addresses, networks, unix (any peer on a Unix socket), unix:USER, "
+        "or * alone. Default: $FORWARDED_ALLOW_IPS, else 127.0.0.1,::1.",
+        "Proxies", optional=True, uvicorn="forwarded_allow_ips", gunicorn="forwarded_allow_ips",
     ),
     Option(
         "forwarded", Flag(), False, "Take client and scheme from a trusted peer's Forwarded field (RFC 7239) instead.",
-        "Proxies", missing=_NO_PROXIES,
+        "Proxies",
     ),
     Option(
         "forwarded_extra", Flag(), False, "Take X-Forwarded-Host, -Port and -Prefix of a trusted peer as well.",
-        "Proxies", missing=_NO_PROXIES,
+        "Proxies",
     ),
     Option(
         "proxy_protocol", Flag(), False,
         "Connections of trusted peers begin with the PROXY protocol, version 1 or 2.", "Proxies",
-        missing="the PROXY protocol is not supported yet", gunicorn="proxy_protocol",
+        gunicorn="proxy_protocol",
     ),
     # Workers
     Option(

@@ -315,9 +315,14 @@ cdef class AsgiGateway(Handler):
     cdef ScopeTemplate _template(self, Exchange exchange):
         cdef ScopeTemplate template = exchange.endpoint.cache
         cdef Endpoint endpoint = exchange.endpoint
+        cdef str root_path = self.root_path
+        cdef bytes raw_root_path = self.raw_root_path
         cdef Py_ssize_t position = 0
         cdef int index
         cdef PyObject* key
+        if endpoint.prefix is not None:
+            root_path = _decode_path(endpoint.prefix)
+            raw_root_path = endpoint.prefix
         if template is None:
             template = endpoint.cache = ScopeTemplate.__new__(ScopeTemplate)
             # Every key is there from the start, so that a copy never grows.
@@ -326,13 +331,13 @@ cdef class AsgiGateway(Handler):
             template.scope["server"] = endpoint.server
             template.scope["client"] = endpoint.client
             template.scope["scheme"] = endpoint.scheme
-            template.scope["root_path"] = self.root_path
+            template.scope["root_path"] = root_path
         template.scope["http_version"] = "1.1" if exchange.minor else "1.0"
         template.scope["method"] = exchange.method
         template.scope["query_string"] = exchange.query
-        if self.root_path:
-            template.scope["path"] = self.root_path + _decode_path(exchange.raw_path)
-            template.scope["raw_path"] = self.raw_root_path + exchange.raw_path
+        if root_path:
+            template.scope["path"] = root_path + _decode_path(exchange.raw_path)
+            template.scope["raw_path"] = raw_root_path + exchange.raw_path
         else:
             template.scope["path"] = _decode_path(exchange.raw_path)
             template.scope["raw_path"] = exchange.raw_path

@@ -7,6 +7,7 @@
 from fastserve._buffer cimport Buffer
 from fastserve._exchange cimport AccessLog, Endpoint, Exchange, ExchangeList, Handler
 from fastserve._head cimport HeadMemory
+from fastserve.protocol._forwarded cimport Forwarding
 from fastserve.protocol._response cimport ResponseWriter
 from fastserve.protocol._timers cimport Clock, TimerEntry, TimerWheel
 
@@ -17,6 +18,8 @@ cdef class Stream:
     cdef Connection connection
     cdef readonly bint blocked      # bytes wait for the kernel; Connection.drained() follows when none do any more
     cdef readonly bint resumed      # another worker has served it before: it begins between two requests
+    cdef bint proxied               # it began with a header of the PROXY protocol: another worker would not know of it
+    cdef Endpoint facts             # what endpoint() answers; made at the first question
 
     # Send bytes, or keep a copy of what the kernel does not take. A broken stream swallows them.
     cdef int write(self, const char* data, Py_ssize_t size) except -1
@@ -57,6 +60,9 @@ cdef class Connection(TimerEntry):
     # The stream is gone. `reason` is an exception or None.
     cdef int lost(self, object reason) except -1
 
+    # Who is at the two ends, as the request in progress has it; None once the stream is gone.
+    cdef Endpoint endpoint(self)
+
     # The worker stops, or has a surplus, in the way its fields say: finish what runs, leave when idle. May be called
     # again and again.
     cdef int drain(self) except -1
@@ -69,6 +75,7 @@ cdef class Connection(TimerEntry):
 cdef class WorkerState:
     cdef readonly object loop
     cdef Handler handler
+    cdef Forwarding forwarding          # reads what trusted proxies say of a request; None when off
     cdef AccessLog access_log           # None when off
     cdef Clock clock
     cdef TimerWheel wheel

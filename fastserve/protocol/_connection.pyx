@@ -70,6 +70,9 @@ cdef class Connection(TimerEntry):
     cdef int lost(self, object reason) except -1:
         return 0
 
+    cdef Endpoint endpoint(self):
+        return None if self.stream is None else self.stream.endpoint()
+
     cdef int drain(self) except -1:
         return 0
 

@@ -33,6 +33,7 @@ from fastserve._exchange cimport (
     RESPONSE_EXPECTED,
     RESPONSE_STARTED,
     RESPONSE_TRAILERS,
+    Endpoint,
     Exchange,
     Responder,
 )
@@ -42,6 +43,7 @@ from fastserve._live cimport COUNTING
 from fastserve._parser cimport (
     HEAD_CHUNKED,
     HEAD_EXPECT_CONTINUE,
+    HEAD_FORWARDED,
     HEAD_KEEP_ALIVE,
     HEAD_TE_TRAILERS,
     HEAD_UPGRADE,
@@ -230,6 +232,7 @@ cdef class Http1Connection(Connection):
         cdef const char* target = data + head.target.start
         cdef Py_ssize_t size = head.target.size
         cdef const char* mark
+        cdef str malformed
         exchange.connection = self
         exchange.head_start = -1
         exchange.endpoint = self._endpoint
@@ -258,6 +261,11 @@ cdef class Http1Connection(Connection):
             exchange.query = PyBytes_FromStringAndSize(mark + 1, target + size - mark - 1)
         if PyBytes_GET_SIZE(exchange.raw_path) == 0:
             exchange.raw_path = b"/"
+        if head.flags & HEAD_FORWARDED and worker.forwarding is not None:
+            malformed = worker.forwarding.apply(exchange)
+            if malformed is not None:
+                self.exchange = exchange
+                return self._reject(400, malformed, exchange.target[:SAMPLE_SIZE])
 
         self.exchange = exchange
         self.persistent = head.flags & HEAD_KEEP_ALIVE != 0 and not (worker.draining and self._is_last())
@@ -673,6 +681,11 @@ cdef class Http1Connection(Connection):
         if exchange is not None:
             self._detach(exchange)
         return 0
+
+    cdef Endpoint endpoint(self):
+        if self.exchange is not None and self.exchange.endpoint is not None:
+            return self.exchange.endpoint
+        return Connection.endpoint(self)
 
     cdef int drain(self) except -1:
         if self.running or self.stream is None:

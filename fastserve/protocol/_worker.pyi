@@ -4,7 +4,9 @@ from logging import Logger
 
 from fastserve._exchange import AccessLog, Handler
 from fastserve.protocol._connection import Upgrade, WorkerState
+from fastserve.protocol._forwarded import Forwarding
 from fastserve.protocol._timers import Clock
+from fastserve.trust import TrustedPeers
 from fastserve.types import RunningRequest
 
 class Worker(WorkerState):
@@ -27,6 +29,8 @@ class Worker(WorkerState):
         timeout_request: float | None = None,
         access_log: AccessLog | None = None,
         request_limit: int = 0,
+        forwarding: Forwarding | None = None,
+        proxy_protocol: TrustedPeers | None = None,
         clock: Clock | None = None,
         logger: Logger | None = None,
     ) -> None: ...

@@ -8,11 +8,13 @@ import logging
 from urllib.parse import quote
 
 from fastserve._buffer cimport new_buffer
-from fastserve._exchange cimport Exchange, ExchangeList, Handler, Responder
+from fastserve._exchange cimport Endpoint, Exchange, ExchangeList, Handler, Responder
 from fastserve._head cimport HeadMemory
 from fastserve._parser cimport HeadLimits
 from fastserve.protocol._connection cimport Connection, Upgrade, WorkerState
+from fastserve.protocol._forwarded cimport Forwarding
 from fastserve.protocol._http1 cimport Http1Connection
+from fastserve.protocol._proxy_protocol cimport ProxyProtocolConnection
 from fastserve.protocol._response cimport ResponseWriter
 from fastserve.protocol._timers cimport FOREVER, Clock, TimerWheel
 
@@ -32,10 +34,13 @@ cdef class Worker(WorkerState):
 
     handler: answers the exchanges. loop: the running event loop. default_fields: (name, value) pairs on every response.
     Limits are bytes or counts and timeouts seconds; None is no limit. access_log: where responses are noted, or None.
-    `on_limit` is called once, when `total_requests` comes to `request_limit` (0: never). clock: a replacement for the
-    monotonic clock, for tests; ticking is then up to the test.
+    `on_limit` is called once, when `total_requests` comes to `request_limit` (0: never). forwarding:
+    reads what trusted proxies say of requests, or None. proxy_protocol: the TrustedPeers whose connections begin with a
+    header of the PROXY protocol, or None. clock: a replacement for the monotonic clock, for tests; ticking is then up
+    to the test.
     """
 
+    cdef object _proxies            # TrustedPeers that begin with the PROXY protocol, or None
     cdef object _logger
     cdef object _ticker
     cdef double _shown_since
@@ -61,11 +66,15 @@ cdef class Worker(WorkerState):
         timeout_request=None,
         access_log=None,
         request_limit=0,
+        forwarding: Forwarding | None = None,
+        proxy_protocol=None,
         clock=None,
         logger=None,
     ):
         cdef HeadLimits limits
         self.loop = loop
+        self.forwarding = forwarding
+        self._proxies = proxy_protocol
         self.handler = handler
         self.access_log = access_log
         self.clock = clock if clock is not None else Clock()
@@ -95,8 +104,15 @@ cdef class Worker(WorkerState):
 
     cdef Connection new_connection(self):
         cdef Http1Connection connection = Http1Connection.__new__(Http1Connection)
+        cdef ProxyProtocolConnection first
         connection.worker = self
-        return connection
+        if self._proxies is None:
+            return connection
+        first = ProxyProtocolConnection.__new__(ProxyProtocolConnection)
+        first.worker = self
+        first.trusted = self._proxies
+        first.successor = connection
+        return first
 
     cdef int closed(self, Connection connection) except -1:
         self.open_connections.discard(connection)
@@ -112,10 +128,12 @@ cdef class Worker(WorkerState):
 
     cdef int note_rejection(self, Connection connection, int status, str reason, bytes sample) except -1:
         cdef str peer
+        cdef Endpoint endpoint
         self.rejected += 1
         if status == 503:
             return self.note(connection, reason)
-        peer = connection.stream.endpoint().peer() if connection.stream is not None else ""
+        endpoint = connection.endpoint()
+        peer = "" if endpoint is None else endpoint.peer()
         if sample:
             return self.note(connection, f"Invalid HTTP request received. {peer} - {status}: {reason}: {sample!a:.300}")
         return self.note(connection, f"Invalid HTTP request received. {peer} - {status}: {reason}")

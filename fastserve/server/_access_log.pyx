@@ -50,7 +50,9 @@ cdef class LoggingAccessLog(AccessLog):
     cdef int record(self, Exchange exchange) except -1:
         cdef str path
         cdef object handler = self._direct_handler()
-        if exchange.raw_path == self._last_raw:
+        if exchange.endpoint.prefix is not None:
+            path = quote(unquote((exchange.endpoint.prefix + exchange.raw_path).decode("ascii")))
+        elif exchange.raw_path == self._last_raw:
             path = self._last_path
         else:
             path = quote(self._root_path + unquote(exchange.raw_path.decode("ascii")))

@@ -6,12 +6,14 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from fastserve.gateway._asgi import AsgiGateway
+from fastserve.protocol._forwarded import Forwarding
 from fastserve.protocol._worker import Worker
 from fastserve.server._access_log import LoggingAccessLog
 from fastserve.server.config import Config
 from fastserve.transport._balance import Balancer
 from fastserve.transport._loop import protocol_factory
 from fastserve.transport.accept import LoopTransport, NativeTransport, Transport
+from fastserve.trust import TrustedPeers
 from fastserve.types import WorkerProtocol
 
 # A keep-alive time of 0 closes a connection as soon as it is idle; the worker's 0 is no deadline.
@@ -26,6 +28,20 @@ class Assembly(NamedTuple):
     close: Callable[[], None]
     """Called when nothing is served any more: closes the transport, stops the worker's clock, writes what the access
     log still holds."""
+
+
+def _forwarding(config: Config, peers: TrustedPeers) -> Forwarding | None:
+    if not (config.proxy_headers or config.forwarded or config.forwarded_extra):
+        return None
+    return Forwarding(
+        peers,
+        # A proxy that speaks the one lets its clients say what they like in the other.
+        addresses=config.proxy_headers and not config.forwarded,
+        host=config.forwarded_extra,
+        port=config.forwarded_extra,
+        prefix=config.forwarded_extra,
+        standard=config.forwarded,
+    )
 
 
 def assemble(
@@ -48,6 +64,7 @@ def assemble(
     access_log = None
     if config.access_log and access_logger.hasHandlers():
         access_log = LoggingAccessLog(access_logger, loop, config.root_path)
+    peers = config.trusted_peers
     worker = Worker(
         gateway,
         loop,
@@ -64,6 +81,8 @@ def assemble(
         timeout_write=config.timeout_write,
         timeout_request=config.timeout_request,
         access_log=access_log,
+        forwarding=_forwarding(config, peers),
+        proxy_protocol=peers if config.proxy_protocol else None,
     )
 
     transport: Transport

@@ -9,7 +9,6 @@
 from libc.stdint cimport uint32_t
 
 from fastserve._buffer cimport Buffer
-from fastserve._exchange cimport Endpoint
 from fastserve.protocol._connection cimport Stream, WorkerState
 from fastserve.transport._balance cimport Balancer
 
@@ -78,7 +77,6 @@ cdef class NativeStream(Stream):
     cdef Py_ssize_t queued          # bytes it has not, in all
     cdef object reason              # why the stream ended: OSError or None
     cdef sockaddr_in6 peer          # of a TCP connection
-    cdef Endpoint facts             # made at the first question
 
     cdef int ready(self, uint32_t events) except -1
     cdef int receive(self) except -1

@@ -37,6 +37,7 @@ from fastserve._buffer cimport Buffer, new_buffer
 from fastserve._exchange cimport Endpoint
 from fastserve.protocol._connection cimport Connection, Stream, WorkerState
 from fastserve.transport._balance cimport FINISHED, NOTHING, Balancer, Passed, Received, receive_passed
+from fastserve.transport._peer cimport peer_uid
 
 cdef extern from "<sys/epoll.h>" nogil:
     cdef union epoll_data:
@@ -593,7 +594,7 @@ cdef class NativeStream(Stream):
         return self._close(True)
 
     cdef bint movable(self) noexcept:
-        return self.hub.balancer is not None
+        return self.hub.balancer is not None and not self.proxied
 
     cdef bint readable(self) noexcept:
         cdef char byte
@@ -601,7 +602,9 @@ cdef class NativeStream(Stream):
 
     cdef bint hand_on(self, bint fresh) except -1:
         cdef Balancer balancer = self.hub.balancer
-        if balancer is None or self.fd < 0 or self.blocked or self.closing or self.shutting or self.read_ended:
+        if balancer is None or self.proxied or self.fd < 0 or self.blocked:
+            return False
+        if self.closing or self.shutting or self.read_ended:
             return False
         if not balancer.may_hand_on():
             return False
@@ -626,6 +629,8 @@ cdef class NativeStream(Stream):
                 if server is None and getsockname(self.fd, <sockaddr*> &name, &size) == 0:
                     server = _address(<sockaddr*> &name)
             facts = self.facts = Endpoint(client, server)
+            if client is None:
+                facts.peer_uid = peer_uid(self.fd)
         return facts
 
     # --- the descriptor

@@ -1,6 +1,5 @@
 # A stream over the event loop's own transports: TCP, Unix sockets and TLS, on asyncio and uvloop.
 
-from fastserve._exchange cimport Endpoint
 from fastserve.protocol._connection cimport Stream, WorkerState
 
 
@@ -19,7 +18,6 @@ cdef class LoopStream(Stream):
     cdef bint closing           # close() or abort() was called
     cdef bint reading           # the transport reads
     cdef bytearray private      # receives while the shared buffer is lent; None otherwise
-    cdef Endpoint facts         # made at the first question
 
     cdef int _deliver(self, const char* data, Py_ssize_t size) except -1
     cdef Py_ssize_t _sent(self, Py_ssize_t result) except -1

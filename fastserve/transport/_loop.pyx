@@ -16,6 +16,7 @@ from libc.string cimport memset
 
 from fastserve._exchange cimport Endpoint
 from fastserve.protocol._connection cimport Connection, Stream, WorkerState
+from fastserve.transport._peer cimport peer_uid
 
 cdef extern from "<sys/socket.h>" nogil:
     ctypedef Py_ssize_t ssize_t
@@ -66,15 +67,17 @@ cdef class LoopStream(Stream):
 
     def connection_made(self, transport) -> None:
         """Begin: the loop has accepted a connection."""
+        cdef Connection connection
         sock = transport.get_extra_info("socket")
         self.transport = transport
         self.reading = True
         if transport.get_extra_info("sslcontext") is None and sock is not None:
             self.fd = sock.fileno()
         transport.set_write_buffer_limits(0)
-        self.connection = self.worker.new_connection()
+        # It may give way to another while it opens.
+        connection = self.connection = self.worker.new_connection()
         try:
-            self.connection.opened(self)
+            connection.opened(self)
         except BaseException as error:
             self.worker.call_failed(self.connection, error)
 
@@ -249,6 +252,8 @@ cdef class LoopStream(Stream):
     cdef Endpoint endpoint(self):
         if self.facts is None:
             self.facts = describe(self.transport)
+            if self.facts.client is None and self.transport.get_extra_info("socket") is not None:
+                self.facts.peer_uid = peer_uid(self.transport.get_extra_info("socket").fileno())
         return self.facts
 
 

@@ -22,7 +22,6 @@ cdef class MemoryStream(Stream):
     """
 
     cdef WorkerState worker
-    cdef Endpoint facts
     cdef bytearray _sent
     cdef bytearray _waiting
     cdef public object capacity
@@ -43,14 +42,16 @@ cdef class MemoryStream(Stream):
         capacity: int | None = None,
         resumed: bool = False,
     ):
+        cdef Connection connection
         self.worker = worker
         self.facts = endpoint if endpoint is not None else Endpoint(("127.0.0.1", 50000), ("127.0.0.1", 8000))
         self.capacity = capacity
         self.resumed = resumed
         self._sent = bytearray()
         self._waiting = bytearray()
-        self.connection = worker.new_connection()
-        self.connection.opened(self)
+        # It may give way to another while it opens.
+        connection = self.connection = worker.new_connection()
+        connection.opened(self)
 
     # --- the peer
 
@@ -147,10 +148,10 @@ cdef class MemoryStream(Stream):
         return self.unread
 
     cdef bint movable(self) noexcept:
-        return self.taker is not None
+        return self.taker is not None and not self.proxied
 
     cdef bint hand_on(self, bint fresh) except -1:
-        if self.taker is None or self.blocked or not self.taker(fresh):
+        if self.taker is None or self.proxied or self.blocked or not self.taker(fresh):
             return False
         self.handed_on = True
         return True

@@ -22,7 +22,7 @@ FLOORS: tuple[frozenset[str], ...] = (
     frozenset({"_fields", "_head", "_request_parser"}),
     frozenset({"_parser"}),
     frozenset({"_buffer", "_scan", "_chars", "_names", "_live"}),
-    frozenset({"options", "config", "configuration_file", "bind", "cgroup", "errors", "types", "_version"}),
+    frozenset({"options", "config", "configuration_file", "bind", "cgroup", "trust", "errors", "types", "_version"}),
 )
 
 FILES = package_files(".py", ".pyi", ".pyx", ".pxd")

@@ -109,7 +109,7 @@ class Process:
         environment = {
             name: value
             for name, value in os.environ.items()
-            if not name.startswith(("FASTSERVE_", "UVICORN_", "WEB_CONCURRENCY"))
+            if not name.startswith(("FASTSERVE_", "UVICORN_", "WEB_CONCURRENCY", "FORWARDED_ALLOW_IPS"))
         }
         search = os.pathsep.join(filter(None, [PACKAGE_ROOT, os.environ.get("PYTHONPATH")]))
         environment.update(options.pop("env", None) or {}, PYTHONUNBUFFERED="1", PYTHONPATH=search)

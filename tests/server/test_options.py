@@ -264,6 +264,25 @@ def test_encoded_headers(options, fields):
     assert Settings("a:a", **options).encoded_headers == fields
 
 
+def test_trusted_proxies_come_from_the_option_or_the_environment(monkeypatch):
+    monkeypatch.delenv("FORWARDED_ALLOW_IPS", raising=False)
+    assert Settings("a:a").forwarded_allow_ips == uvicorn.Config("a:a").forwarded_allow_ips
+    assert "::1" in Settings("a:a").trusted_peers
+    monkeypatch.setenv("FORWARDED_ALLOW_IPS", "10.0.0.1")
+    assert Settings("a:a").forwarded_allow_ips == uvicorn.Config("a:a").forwarded_allow_ips == "10.0.0.1"
+    assert Settings("a:a", forwarded_allow_ips=["::2"]).forwarded_allow_ips == ["::2"]
+    with pytest.raises(ValueError, match="forwarded_allow_ips: 'unix:no-such-user': there is no such user"):
+        Settings("a:a", forwarded_allow_ips="unix:no-such-user")
+
+
+def test_proxy_protocol_is_not_read_inside_tls():
+    row = OPTIONS["ssl_certfile"]
+    if row.missing:
+        pytest.skip(row.missing)
+    with pytest.raises(ValueError, match="proxy_protocol: the header comes before TLS"):
+        Settings("a:a", proxy_protocol=True, ssl_certfile="cert.pem")
+
+
 def test_what_is_not_supported_yet_is_refused(monkeypatch):
     row = dataclasses.replace(OPTIONS["workers"], missing="more than one is not supported yet")
     monkeypatch.setitem(OPTIONS, "workers", row)

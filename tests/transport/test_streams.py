@@ -1,11 +1,15 @@
 """What every transport must do alike, on real sockets: bytes in order, pressure both ways, and every way to end."""
 
 import asyncio
+import os
 import resource
 import socket
 import struct
 
 import pytest
+
+from fastserve.protocol._forwarded import Forwarding
+from fastserve.trust import TrustedPeers
 
 GET = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"
 OK = b"HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nhello"
@@ -93,8 +97,60 @@ def test_unix_socket(serve, tmp_path):
         assert await served.read(client, len(OK)) == OK
         endpoint = served.calls[0].request.endpoint
         assert (endpoint.client, endpoint.server) == (None, (path, None))
+        assert endpoint.peer_uid == os.getuid()
 
     serve(hello, scenario, family=socket.AF_UNIX, address=path)
+
+
+def test_proxy_protocol(serve):
+    """In the first read or cut, once for the connection; in its own worker's words from there on."""
+
+    async def scenario(served):
+        client = await served.connect()
+        await served.send(client, b"PROXY TCP4 1.2.3.4 5.6.7.8 1111 80\r\n" + GET)
+        assert await served.read(client, len(OK)) == OK
+        await served.send(client, GET)
+        assert await served.read(client, len(OK)) == OK
+        other = await served.connect()
+        await served.send(other, b"PROXY TCP4 4.3.2.1")
+        await served.until(lambda: served.worker.connections == 2)
+        await served.send(other, b" 5.6.7.8 1111 80\r\n" + GET)
+        assert await served.read(other, len(OK)) == OK
+        ends = [(call.request.endpoint.client, call.request.endpoint.server) for call in served.calls]
+        assert ends == [(("1.2.3.4", 1111), ("5.6.7.8", 80))] * 2 + [(("4.3.2.1", 1111), ("5.6.7.8", 80))]
+        bad = await served.connect()
+        await served.send(bad, b"PROXY nonsense\r\n" + GET)
+        assert (await served.read_all(bad)).startswith(b"HTTP/1.1 400 ")
+        client.close()
+        other.close()
+        bad.close()
+        await served.until(lambda: served.worker.connections == 0)
+
+    serve(hello, scenario, proxy_protocol=TrustedPeers("127.0.0.1"))
+
+
+def test_proxy_protocol_of_an_untrusted_peer(serve):
+    async def scenario(served):
+        client = await served.connect()
+        await served.send(client, GET)
+        assert await served.read(client, len(OK)) == OK
+        assert served.calls[0].request.endpoint.client == client.getsockname()
+        await served.send(client, b"PROXY TCP4 1.2.3.4 5.6.7.8 1111 80\r\n" + GET)
+        assert (await served.read_all(client)).startswith(b"HTTP/1.1 400 ")
+
+    serve(hello, scenario, proxy_protocol=TrustedPeers("10.0.0.1"))
+
+
+@pytest.mark.parametrize(("user", "trusted"), [("unix", True), (f"unix:{os.getuid()}", True), ("unix:54321", False)])
+def test_proxy_on_a_unix_socket_is_known_by_its_user(serve, tmp_path, user, trusted):
+    async def scenario(served):
+        client = await served.connect()
+        await served.send(client, b"GET / HTTP/1.1\r\nHost: x\r\nX-Forwarded-For: 1.2.3.4\r\n\r\n")
+        assert await served.read(client, len(OK)) == OK
+        assert served.calls[0].request.endpoint.client == (("1.2.3.4", 0) if trusted else None)
+
+    forwarding = Forwarding(TrustedPeers(user))
+    serve(hello, scenario, family=socket.AF_UNIX, address=str(tmp_path / "s"), forwarding=forwarding)
 
 
 def test_connection_close(serve):
