@@ -38,6 +38,11 @@ class Config(Settings):
     def __post_init__(self) -> None:
         super().__post_init__()
         self.configure_logging()
+        reloads = self.reload and isinstance(self.app, str)
+        if (self.reload_dirs or self.reload_includes or self.reload_excludes) and not reloads:
+            logger.warning(
+                "Current configuration will not reload as not all conditions are met, please refer to documentation."
+            )
 
     @property
     def asgi_version(self) -> str:
