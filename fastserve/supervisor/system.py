@@ -180,6 +180,7 @@ class System:
         self._failed_rebuild: str | None = None
         self._payload = _keep(pickle.dumps({
             "preparation": _preparation(main_module), "config": pickle.dumps(config),
+            "env_file": config.env_file, "environment": config.environment,
         }))  # fmt: skip
         self.board = Board()
         self._free_cells = deque(range(_CELLS))

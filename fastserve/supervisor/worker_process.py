@@ -27,7 +27,7 @@ from types import FrameType
 from typing import TYPE_CHECKING, Final
 
 from fastserve.config import STARTUP_FAILURE
-from fastserve.server import logs
+from fastserve.server import environment, logs
 from fastserve.server.config import Config
 from fastserve.server.drain import Drain
 from fastserve.server.server import Server
@@ -239,6 +239,8 @@ def read_settings(descriptor: int) -> Config:
     size = os.fstat(descriptor).st_size
     settings = pickle.loads(os.pread(descriptor, size, 0))
     os.close(descriptor)
+    if settings["env_file"] is not None:
+        environment.reload(settings["env_file"], settings["environment"])
     # The configuration may name things of `__main__`: not before that is there.
     global preparing
     preparing = True
