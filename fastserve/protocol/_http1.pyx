@@ -244,6 +244,8 @@ cdef class Http1Connection(Connection):
         exchange.fields = build_fields(head, data)
         exchange.accepts_trailers = head.flags & HEAD_TE_TRAILERS != 0
         exchange.started = worker.now
+        if worker.access_log is not None and worker.access_log.at_end:
+            exchange.started = worker.clock.precise()
         if target[0] != c"/":
             if exchange.method == "CONNECT":
                 # Tunnels are for proxies; an application's 2xx answer would turn this connection into one.
@@ -296,7 +298,7 @@ cdef class Http1Connection(Connection):
         exchange.connection = self
         exchange.head_start = -1
         exchange.endpoint = self._endpoint if self._endpoint is not None else self.stream.endpoint()
-        exchange.started = self.worker.now
+        exchange.started = self.worker.clock.precise()
         exchange.fields = []
         exchange.query = EMPTY
         exchange.method = "-"
@@ -991,7 +993,7 @@ cdef class Http1Exchange(Exchange):
 
     cdef int _note(self, AccessLog log) except -1:
         return log.record(
-            self, 0 if self.bodiless else self.sent, self.connection.worker.clock.now() - self.started)
+            self, 0 if self.bodiless else self.sent, self.connection.worker.clock.precise() - self.started)
 
     cdef bint writable(self) noexcept:
         cdef Http1Connection connection = self.connection
