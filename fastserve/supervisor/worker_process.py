@@ -158,6 +158,10 @@ class WorkerProcess:
         match content.get("do"):
             case "slot":
                 sockets = [socket.socket(fileno=descriptor) for descriptor in descriptors]
+                for sock in sockets:
+                    # All workers share what is behind the descriptors. A socket object that is not told so takes them
+                    # for blocking, and its dup() makes them so for everybody.
+                    sock.setblocking(False)
                 indexes: list[int] = content["listeners"]
                 slot = self.slots[content["slot"]] = Slot(dict(zip(indexes, sockets, strict=False)))
                 if content["channel"]:
@@ -365,6 +369,8 @@ class WorkerServer(Server):
         assert worker is not None
         if self._balancer is None:
             process.board.set_connections(process.cell, worker.connections)
+        elif surplus := self._balancer.surplus():
+            worker.shed(surplus)
         process.board.beat(process.cell, worker.total_requests, worker.tasks, describe(worker))
         process.control.flush()
         asyncio.get_running_loop().call_later(HEARTBEAT, self._beat)

@@ -154,7 +154,8 @@ cdef class Hub:
         if self.fd < 0:
             return
         for source in list(self.sources):
-            source.close()
+            # What is queued would only be accepted to be reset; another worker may be there for it.
+            source.close(False)
         for stream in list(self.streams):
             stream.abort()
         self._tell_ended()

@@ -31,6 +31,7 @@ STRICTER_THAN_BOTH = {
     "TOO_MANY_FIELDS": "the others leave limits to their users",
 }
 STRICTER_THAN_LLHTTP = STRICTER_THAN_BOTH | {
+    "BAD_VERSION": "llhttp skips any number of spaces before the version; RFC 9112 section 3 has one",
     "BARE_CR": "llhttp skips any CR and LF before the request line",
     "EMPTY_LINES": "llhttp skips any number of empty lines; RFC 9112 section 2.2 speaks of at least one, one is enough",
     "DUPLICATE_HOST": "RFC 9112 section 3.2 asks for 400",

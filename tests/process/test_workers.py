@@ -205,6 +205,24 @@ def test_every_worker_serves_and_knows_its_slot(supervise):
     wait_until(lambda: process.get("/slot")[1] == b"1", "slot 1 does not answer")
 
 
+def test_no_listener_blocks_whoever_finds_its_queue_empty(supervise):
+    process = supervise()
+    with open("/proc/net/tcp") as table:
+        rows = [line.split() for line in table.readlines()[1:]]
+    listening = {f"socket:[{row[9]}]" for row in rows if row[1].endswith(f":{process.port:04X}") and row[3] == "0A"}
+    assert len(listening) == 2
+    found = 0
+    for pid in pids(process, 2):
+        for descriptor in os.listdir(f"/proc/{pid}/fd"):
+            with contextlib.suppress(FileNotFoundError):
+                if os.readlink(f"/proc/{pid}/fd/{descriptor}") in listening:
+                    with open(f"/proc/{pid}/fdinfo/{descriptor}") as file:
+                        flags = next(int(line.split()[1], 8) for line in file if line.startswith("flags:"))
+                    assert flags & os.O_NONBLOCK
+                    found += 1
+    assert found >= 4
+
+
 def test_one_supervised_worker(supervise):
     process = supervise("--supervise", count=1)
     assert process.get("/slot")[1] == b"0"
