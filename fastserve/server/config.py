@@ -66,9 +66,7 @@ class Config(Settings):
             except ValueError as error:
                 raise ValueError(f"access_log_format: {error}") from None
         try:
-            logs.configure(
-                self.log_config, self.log_level, self.access_log, self.use_colors, self.access_log_format
-            )
+            logs.configure(self.log_config, self.log_level, self.access_log, self.use_colors, self.access_log_format)
         except _BAD_LOG_CONFIG as error:
             if not isinstance(self.log_config, str):
                 raise
