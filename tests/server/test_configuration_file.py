@@ -64,7 +64,8 @@ def test_every_kind_of_value(tmp_path):
 def test_values_arrive_in_the_config(parsed, tmp_path):
     write(
         tmp_path / "fastserve.toml",
-        'app = "m:a"\nport = 9000\naccess_log = false\ntimeout_header = "none"\nheaders = ["A: b"]\nbind = [":1", ":2"]',
+        'app = "m:a"\nport = 9000\naccess_log = false\ntimeout_header = "none"\n'
+        'headers = ["A: b"]\nbind = [":1", ":2"]',
     )
     config, _ = parsed()
     assert (config.app, config.port, config.access_log, config.timeout_header) == ("m:a", 9000, False, None)
@@ -145,9 +146,10 @@ def test_wrong_projects(parsed, tmp_path, text, complaint):
 def test_a_file_that_was_asked_for_must_have_something_to_say(parsed, tmp_path):
     path = write(tmp_path / "pyproject.toml", "")
     assert "there is no table [tool.fastserve]" in parsed("a:a", "--config", path)[1]
-    assert "Error: Invalid value for '--config': Path 'nowhere.toml' does not exist." in parsed(
-        "a:a", "--config", "nowhere.toml"
-    )[1]
+    assert (
+        "Error: Invalid value for '--config': Path 'nowhere.toml' does not exist."
+        in parsed("a:a", "--config", "nowhere.toml")[1]
+    )
 
 
 def test_help_and_version_do_not_read_it(tmp_path, monkeypatch):
