@@ -7,6 +7,9 @@
 # and calls start / body / trailers. Only `cdef` overrides count: a Python subclass cannot override them, so handlers
 # written in Python go through PythonHandler.
 
+from libc.stdint cimport int64_t
+
+
 cdef enum:
     BODY_HIGH_WATER = 65536         # bytes of request body queued: at more reading stops until they are taken
     OUTPUT_HIGH_WATER = 65536       # bytes of response not yet taken by the kernel: at more the application waits
@@ -67,7 +70,7 @@ cdef class Exchange:
     cdef readonly bytes raw_path        # the path of the target, still percent-encoded, without query
     cdef readonly bytes query           # without the "?"
     cdef readonly list fields           # of (name, value): bytes, names in lower case
-    cdef readonly int minor             # HTTP/1.minor
+    cdef readonly int minor             # HTTP/1.minor; -1 in a rejected request, where it is not known
     cdef readonly Endpoint endpoint
     cdef readonly bint accepts_trailers  # the client sent TE: trailers
     # Request body.
@@ -80,6 +83,7 @@ cdef class Exchange:
     # Response.
     cdef readonly int status            # 0 until start()
     cdef ResponsePhase phase
+    cdef bytes response_head            # as sent, where the access log wants it; else None
     cdef bint committed                 # some byte of the final response has been handed to the transport
     cdef readonly bint application_done  # finished() was called
     cdef Responder responder            # None before handle() sets it and after finished()
@@ -87,7 +91,8 @@ cdef class Exchange:
     cdef ExchangeList _list
     cdef void* _previous
     cdef void* _next
-    cdef double started                 # seconds on the worker's clock when the head was complete
+    cdef double started                 # seconds on the worker's clock when the head was complete; precise where the
+                                        # access log is told at the end
 
     # --- called by the protocol
     cdef int feed(self, const char* data, Py_ssize_t size) except -1
@@ -131,5 +136,9 @@ cdef class ExchangeList:
 
 
 cdef class AccessLog:
-    # One line per response, when its head goes out.
-    cdef int record(self, Exchange exchange) except -1
+    cdef bint at_end                    # told when a response is over, not when its head goes out
+    cdef bint wants_head                # Exchange.response_head is to be there
+
+    # Once per response. sent: bytes of its body; seconds: since the request's head was complete. Both are 0 where the
+    # log is not told at the end. A rejected request has "-" for a method and None for a target that are not known.
+    cdef int record(self, Exchange exchange, int64_t sent, double seconds) except -1

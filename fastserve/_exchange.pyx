@@ -6,6 +6,7 @@ bytes, pausing the connection) are virtual methods that the protocol's subclass 
 """
 
 from cpython.bytes cimport PyBytes_FromStringAndSize
+from libc.stdint cimport int64_t
 
 from fastserve._live cimport COUNTING, LIVE_EXCHANGE, LIVE_RESPONDER, count_live
 
@@ -95,7 +96,7 @@ cdef class Exchange:
 
     cdef int reset(self) except -1:
         self.method = None
-        self.target = self.raw_path = self.query = self._first = None
+        self.target = self.raw_path = self.query = self._first = self.response_head = None
         self.fields = self._rest = None
         self.endpoint = None
         self.responder = None
@@ -206,9 +207,9 @@ cdef class ExchangeList:
 
 
 cdef class AccessLog:
-    """Where finished responses are noted; this one notes nothing."""
+    """Where responses are noted; this one notes nothing."""
 
-    cdef int record(self, Exchange exchange) except -1:
+    cdef int record(self, Exchange exchange, int64_t sent, double seconds) except -1:
         return 0
 
 

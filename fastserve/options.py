@@ -713,7 +713,7 @@ _TABLE: Final = (
     Option(
         "access_log_format", Text(), None,
         "Access log line in gunicorn's atoms, such as '%(h)s %(r)s %(s)s'; or json. Default: uvicorn's line.",
-        "Logging", optional=True, missing="access log formats are not supported yet", gunicorn="access_log_format",
+        "Logging", optional=True, gunicorn="access_log_format",
     ),
     Option(
         "use_colors", Flag(off="--no-use-colors"), None, "Colour the log. Default: on a terminal.", "Logging",

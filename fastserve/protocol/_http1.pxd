@@ -3,7 +3,7 @@
 from libc.stdint cimport int64_t
 
 from fastserve._buffer cimport Buffer
-from fastserve._exchange cimport Endpoint, Exchange
+from fastserve._exchange cimport AccessLog, Endpoint, Exchange
 from fastserve._head cimport HeadMemory
 from fastserve._parser cimport ChunkedBody
 from fastserve.protocol._connection cimport Connection
@@ -64,6 +64,8 @@ cdef class Http1Connection(Connection):
     cdef int _after_run(self) except -1
     cdef int _overdue(self, int status, str reason) except -1
     cdef bytes _sample(self)
+    # The exchange of a request that is rejected before its head is complete, with what is known of it.
+    cdef int _open_rejected(self, HeadMemory memory, const char* data) except -1
     cdef int _open_exchange(self, HeadMemory memory, const char* data) except -1
     cdef int _dispatch(self) except -1
     cdef int _settle(self) except -1
@@ -91,10 +93,11 @@ cdef class Http1Exchange(Exchange):
     cdef bint bodiless              # HEAD, 204, 304: body bytes are counted, not sent
     cdef bint chunked               # our framing
     cdef bint announced_trailers
-    cdef bint silent                # not a request: no access log line
     cdef int64_t sent               # body bytes
 
     cdef int _commit(self, bint more) except -1
     cdef int _complete(self) except -1
+    # Tell a log that is told at the end.
+    cdef int _note(self, AccessLog log) except -1
     cdef int _drop_head(self) noexcept
     cdef int _interim(self, bytes message) except -1

@@ -33,6 +33,7 @@ from fastserve._exchange cimport (
     RESPONSE_EXPECTED,
     RESPONSE_STARTED,
     RESPONSE_TRAILERS,
+    AccessLog,
     Endpoint,
     Exchange,
     Responder,
@@ -64,6 +65,7 @@ cdef enum:
     INPUT_HIGH_WATER = 65536    # pipelined bytes kept while a response is in progress
     DRAIN_LIMIT = 65536         # request body bytes read and dropped to keep a connection that could be closed instead
     DISCARD_LIMIT = 16777216    # bytes dropped while lingering
+    VERSION_SIZE = 9            # bytes of a request line behind its target
     SAMPLE_SIZE = 64            # bytes of a rejected request that are shown in the log
     CHUNK_EXTENSIONS = 4096     # bytes of chunk extensions in one body
     TRAILER_BYTES = 16384       # bytes of a request's trailer section
@@ -218,6 +220,7 @@ cdef class Http1Connection(Connection):
                 self.read_deadline = self.worker.now + self.worker.timeout_header
             return 0
         self.partial = None
+        self._open_rejected(memory, data)
         self._reject(
             reason_status(memory.head.reason),
             f"{(<bytes> reason_text(memory.head.reason)).decode('ascii')}, at byte {memory.head.error_offset}",
@@ -244,6 +247,8 @@ cdef class Http1Connection(Connection):
         exchange.fields = build_fields(head, data)
         exchange.accepts_trailers = head.flags & HEAD_TE_TRAILERS != 0
         exchange.started = worker.now
+        if worker.access_log is not None and worker.access_log.at_end:
+            exchange.started = worker.clock.precise()
         if target[0] != c"/":
             if exchange.method == "CONNECT":
                 # Tunnels are for proxies; an application's 2xx answer would turn this connection into one.
@@ -293,6 +298,27 @@ cdef class Http1Connection(Connection):
             return 0
         self.expects_continue = head.flags & HEAD_EXPECT_CONTINUE != 0
         self.read_deadline = worker.now + worker.timeout_body
+        return 0
+
+    cdef int _open_rejected(self, HeadMemory memory, const char* data) except -1:
+        cdef Http1Exchange exchange = Http1Exchange.__new__(Http1Exchange)
+        cdef RequestHead* head = &memory.head
+        exchange.connection = self
+        exchange.head_start = -1
+        exchange.endpoint = self._endpoint if self._endpoint is not None else self.stream.endpoint()
+        exchange.started = self.worker.clock.precise()
+        exchange.fields = []
+        exchange.query = EMPTY
+        exchange.method = "-"
+        exchange.minor = -1
+        if head.method.size:
+            exchange.method = method_name(data + head.method.start, head.method.size)
+        if head.target.size:
+            exchange.target = PyBytes_FromStringAndSize(data + head.target.start, head.target.size)
+            exchange.raw_path, _, exchange.query = exchange.target.partition(b"?")
+            if head.error_offset > head.target.start + head.target.size + VERSION_SIZE:
+                exchange.minor = head.minor
+        self.exchange = exchange
         return 0
 
     cdef int _split_authority(self, Http1Exchange exchange, const char** target, Py_ssize_t* size) except -1:
@@ -518,6 +544,10 @@ cdef class Http1Connection(Connection):
     cdef int _detach(self, Http1Exchange exchange) except -1:
         # Nothing the application does can reach the client any more; tell it.
         cdef Responder responder = exchange.responder
+        cdef AccessLog log = self.worker.access_log
+        if (log is not None and log.at_end and exchange.committed and exchange.phase != RESPONSE_COMPLETE
+                and exchange.connection is not None):
+            exchange._note(log)
         exchange.connection = None
         exchange.disconnected = True
         exchange.detached = True
@@ -532,16 +562,7 @@ cdef class Http1Connection(Connection):
     cdef int _reject(self, int status, str reason, bytes sample) except -1:
         # The request is not one we serve: answer with an error if that is still possible, and close.
         cdef Http1Exchange exchange = self.exchange
-        cdef bint fresh = exchange is None
         self.worker.note_rejection(self, status, reason, sample)
-        if fresh:
-            exchange = Http1Exchange.__new__(Http1Exchange)
-            exchange.connection = self
-            exchange.head_start = -1
-            exchange.minor = 1
-            exchange.silent = True
-            exchange.method = ""
-            self.exchange = exchange
         if exchange.phase == RESPONSE_COMPLETE:
             self._finish()
         elif not exchange.committed:
@@ -757,6 +778,7 @@ cdef class Http1Connection(Connection):
                 self.stream.close()
             elif self.reading == READ_HEAD:
                 if self.partial is not None:
+                    self._open_rejected(self.partial, self.input.data)
                     self._reject(408, "request head was not complete in time", self._sample())
                 elif self.stream.readable():
                     self.read_deadline = now + UNREAD
@@ -859,6 +881,8 @@ cdef class Http1Exchange(Exchange):
         cdef WorkerState worker = connection.worker
         cdef Buffer output = worker.output
         cdef bytes held = self.held
+        cdef AccessLog log = worker.access_log
+        cdef Py_ssize_t begin = self.head_start if held is None else output.size
         if held is not None:
             output.append(PyBytes_AS_STRING(held), PyBytes_GET_SIZE(held))
             self.held = None
@@ -884,8 +908,11 @@ cdef class Http1Exchange(Exchange):
             output.append(b"\r\n", 2)
         self.committed = True
         self.phase = RESPONSE_BODY
-        if worker.access_log is not None and not self.silent:
-            worker.access_log.record(self)
+        if log is not None:
+            if not log.at_end:
+                log.record(self, 0, 0.0)
+            elif log.wants_head:
+                self.response_head = output.to_bytes(begin)
         return 0
 
     cdef int body(self, object data, bint more) except -1:
@@ -973,8 +1000,16 @@ cdef class Http1Exchange(Exchange):
         return 0
 
     cdef int _complete(self) except -1:
+        cdef WorkerState worker = self.connection.worker
+        cdef AccessLog log = worker.access_log
         self.phase = RESPONSE_COMPLETE
-        return self.connection.worker.count_response()
+        if log is not None and log.at_end:
+            self._note(log)
+        return worker.count_response()
+
+    cdef int _note(self, AccessLog log) except -1:
+        return log.record(
+            self, 0 if self.bodiless else self.sent, self.connection.worker.clock.precise() - self.started)
 
     cdef bint writable(self) noexcept:
         cdef Http1Connection connection = self.connection
@@ -1040,7 +1075,7 @@ cdef int _keep_exchange(Http1Exchange exchange) except -1:
     exchange.reset()
     exchange.held = None
     exchange.connection = None
-    exchange.bodiless = exchange.chunked = exchange.announced_trailers = exchange.silent = False
+    exchange.bodiless = exchange.chunked = exchange.announced_trailers = False
     exchange.sent = 0
     _spare = exchange
     return 0

@@ -211,7 +211,7 @@ cdef class Worker(WorkerState):
         limit: only so many of the oldest; 0 is all.
         """
         cdef Exchange exchange
-        cdef double now = self.clock.now()
+        cdef double now = self.clock.precise()
         cdef list exchanges = self.running_exchanges.snapshot()
         if self.handling is not NULL:
             exchanges.insert(0, <Exchange> self.handling)

@@ -63,7 +63,7 @@ def assemble(
     access_logger = logging.getLogger("fastserve.access")
     access_log = None
     if config.access_log and access_logger.hasHandlers():
-        access_log = LoggingAccessLog(access_logger, loop, config.root_path)
+        access_log = LoggingAccessLog(access_logger, loop, config.root_path, config.access_log_format)
     peers = config.trusted_peers
     worker = Worker(
         gateway,
@@ -95,6 +95,6 @@ def assemble(
         transport.close()
         worker.close()
         if access_log is not None:
-            access_log.flush()
+            access_log.close()
 
     return Assembly(worker, transport, close)

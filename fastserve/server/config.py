@@ -16,7 +16,7 @@ from typing import Any, NoReturn, cast
 from fastserve.bind import Bind
 from fastserve.config import STARTUP_FAILURE, Settings
 from fastserve.options import OPTIONS
-from fastserve.server import environment, interface, logs, loops
+from fastserve.server import access_format, environment, interface, logs, loops
 from fastserve.server.importer import ImportFromStringError, import_from_string
 from fastserve.server.lifespan import LifespanOff, LifespanOn
 from fastserve.server.trace import MessageLogger
@@ -64,9 +64,14 @@ class Config(Settings):
         return LifespanOff if self.lifespan == "off" else LifespanOn
 
     def configure_logging(self) -> None:
-        """Set up the loggers of this process. Raises ValueError for a configuration file that cannot be used."""
+        """Set up the loggers of this process. Raises ValueError for a file or a format that cannot be used."""
+        if self.access_log_format not in (None, access_format.JSON):
+            try:
+                access_format.parse(self.access_log_format)
+            except ValueError as error:
+                raise ValueError(f"access_log_format: {error}") from None
         try:
-            logs.configure(self.log_config, self.log_level, self.access_log, self.use_colors)
+            logs.configure(self.log_config, self.log_level, self.access_log, self.use_colors, self.access_log_format)
         except _BAD_LOG_CONFIG as error:
             if not isinstance(self.log_config, str):
                 raise

@@ -116,12 +116,17 @@ class AccessFormatter(ColourizedFormatter):
 
 
 def configure(
-    log_config: LogConfig, log_level: str | int | None = None, access_log: bool = True, use_colors: bool | None = None
+    log_config: LogConfig,
+    log_level: str | int | None = None,
+    access_log: bool = True,
+    use_colors: bool | None = None,
+    access_log_format: str | None = None,
 ) -> None:
     """Set up logging for this process.
 
     `log_config` is a dictionary for `logging.config.dictConfig`, the path of such a dictionary (.json, .yaml, .yml) or
-    of an INI file for `fileConfig`, anything else `fileConfig` takes, or None to leave logging alone. Raises OSError
+    of an INI file for `fileConfig`, anything else `fileConfig` takes, or None to leave logging alone. With an
+    `access_log_format`, whose lines are complete, `AccessFormatter` gives way to their plain text. Raises OSError
     and ValueError for a file that cannot be read or makes no sense, ImportError for YAML without PyYAML.
     """
     logging.addLevelName(TRACE_LOG_LEVEL, "TRACE")
@@ -142,6 +147,10 @@ def configure(
         silenced = logging.getLogger("fastserve.access")
         silenced.handlers = []
         silenced.propagate = False
+    if access_log_format is not None:
+        for handler in logging.getLogger("fastserve.access").handlers:
+            if isinstance(handler.formatter, AccessFormatter):
+                handler.setFormatter(logging.Formatter("%(message)s"))
 
 
 def reopen() -> None:

@@ -1,16 +1,23 @@
 """What the documents say of options is what the option table says."""
 
+import logging
 import re
 import subprocess
 import sys
+from pathlib import Path
+
+import pytest
 
 import pytest
 
 from fastserve.options import OPTIONS
+from fastserve.server import access_format
+from fastserve.server.config import Config
 from tests.house.sources import ROOT
 
 SECURITY = (ROOT / "SECURITY.md").read_text(encoding="utf-8")
 DEPLOYMENT = (ROOT / "docs/deployment.md").read_text(encoding="utf-8")
+LOGGING = (ROOT / "docs/logging.md").read_text(encoding="utf-8")
 UNIT = (ROOT / "examples/fastserve.service").read_text(encoding="utf-8")
 LIMITS = {row.name: row.default for row in OPTIONS.values() if row.command_line and row.group in {"Limits", "Timeouts"}}
 
@@ -53,6 +60,33 @@ def test_the_unit_waits_for_the_longest_stop() -> None:
     [seconds] = re.findall(r"^TimeoutStopSec=(\d+)$", UNIT, flags=re.MULTILINE)
     steps = (OPTIONS[name].default for name in ("timeout_graceful_shutdown", "timeout_graceful_cancel"))
     assert int(seconds) > sum(steps) + 6  # type: ignore[arg-type]
+
+
+def test_the_page_of_logs_names_every_atom() -> None:
+    listed = re.findall(r"^\| `(%\(.+\)s)` \|", LOGGING, flags=re.MULTILINE)
+    atoms = {text.removeprefix("%(").removesuffix(")s") for text in listed if "{" not in text}
+    assert atoms - {"p", "w"} == access_format._ATOMS.keys()
+    for text in [*listed, *re.findall(r"--access-log-format '(.+)'", LOGGING)]:
+        assert access_format.parse(text)
+    assert named(LOGGING) <= {row.name for row in OPTIONS.values()} | {"--no-access-log", "--no-use-colors"}
+
+
+def test_the_log_configuration_of_the_page_works(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    [text] = re.findall(r"```yaml\n(.*?)```", LOGGING, flags=re.DOTALL)
+    (tmp_path / "log.yaml").write_text(text)
+    monkeypatch.chdir(tmp_path)
+    access = logging.getLogger("fastserve.access")
+    loggers = [logging.getLogger("fastserve"), access]
+    before = [(logger.level, logger.propagate, logger.handlers[:]) for logger in loggers]
+    try:
+        Config("a:a", log_config="log.yaml")
+        access.info('%s - "%s %s HTTP/%s" %d', "1.2.3.4:5", "GET", "/", "1.1", 200)
+        access.handlers[0].close()
+    finally:
+        for logger, (level, propagate, handlers) in zip(loggers, before, strict=True):
+            logger.setLevel(level)
+            logger.propagate, logger.handlers[:] = propagate, handlers
+    assert (tmp_path / "access.log").read_text() == 'INFO:     1.2.3.4:5 - "GET / HTTP/1.1" 200 OK\n'
 
 
 def named(text: str) -> set[str]:
