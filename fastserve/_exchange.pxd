@@ -36,6 +36,7 @@ cdef class Endpoint:
     cdef readonly str scheme        # "http" or "https"; a proxy may say "ws" or "wss"
     cdef readonly long peer_uid     # the user at the other end of a Unix socket; -1 for other sockets
     cdef readonly bytes prefix      # what a proxy took off the paths, percent-encoded: the root path then; or None
+    cdef readonly dict tls          # ASGI's `tls` extension; None without TLS
     cdef object cache               # the gateway's own, for what it derives from the above; None at first
     cdef str _peer
     # Of _forwarded: whether the peer is believed, what it said last, and what came of that.

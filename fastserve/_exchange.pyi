@@ -1,4 +1,5 @@
 from collections.abc import Callable
+from typing import Any
 
 class Endpoint:
     client: tuple[str, int] | None
@@ -6,6 +7,7 @@ class Endpoint:
     scheme: str
     peer_uid: int
     prefix: bytes | None
+    tls: dict[str, Any] | None
     def __init__(
         self,
         client: tuple[str, int] | None,
@@ -13,6 +15,7 @@ class Endpoint:
         scheme: str = "http",
         peer_uid: int = -1,
         prefix: bytes | None = None,
+        tls: dict[str, Any] | None = None,
     ) -> None: ...
 
 class Responder: ...

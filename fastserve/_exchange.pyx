@@ -18,7 +18,8 @@ cdef class Endpoint:
 
     client: (host, port) of the peer, or None on a Unix socket. server: (host, port) of this end, or (path, None).
     scheme: "http" or "https", or what a proxy says. peer_uid: the user at the other end of a Unix socket, -1 for other
-    sockets. prefix: what a proxy has taken off the paths, in place of the root path.
+    sockets. prefix: what a proxy has taken off the paths, in place of the root path. tls: what is known of the
+    connection's TLS, as ASGI's `tls` extension has it.
     """
 
     def __init__(
@@ -28,12 +29,14 @@ cdef class Endpoint:
         scheme: str = "http",
         peer_uid: int = -1,
         prefix: bytes | None = None,
+        tls: dict | None = None,
     ):
         self.client = client
         self.server = server
         self.scheme = scheme
         self.peer_uid = peer_uid
         self.prefix = prefix
+        self.tls = tls
 
     cdef str peer(self):
         cdef str host

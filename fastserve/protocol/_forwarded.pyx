@@ -243,6 +243,7 @@ cdef class Forwarding:
         derived = Endpoint(client, server, scheme)
         derived.peer_uid = base.peer_uid
         derived.prefix = prefix
+        derived.tls = base.tls
         if host_changed:
             derived.forwarded_host = authority.encode("latin1")
         return derived

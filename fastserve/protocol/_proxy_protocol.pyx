@@ -234,7 +234,8 @@ cdef class ProxyProtocolConnection(Connection):
         stream.proxied = True
         if not header.local:
             stream.facts = Endpoint(
-                header.client, header.server, "https" if header.tls else stream.endpoint().scheme)
+                header.client, header.server, "https" if header.tls else stream.endpoint().scheme,
+                tls=stream.endpoint().tls)
         successor = self._hand_over(used < size)
         if used < size and successor.stream is not None:
             successor.received(<const char*> data + used, size - used)
