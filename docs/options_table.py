@@ -39,13 +39,13 @@ def table() -> str:
     """All options, one table per group, in the order of --help."""
     groups: dict[str, list[Option]] = {}
     for option in OPTIONS.values():
-        if not option.hidden:
+        if not option.hidden and option.command_line:
             groups.setdefault(option.group, []).append(option)
     parts = []
     for group, options in groups.items():
         parts.append(f"#### {group}\n\n| option | default | meaning |\n|---|---|---|")
         for option in options:
-            row = [switch(option), default(option), option.help]
+            row = [switch(option), default(option), option.description]
             parts.append("| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |")
         parts.append("")
     return "\n".join(parts)

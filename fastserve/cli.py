@@ -102,7 +102,7 @@ class _Command(click.Command):
         for parameter in self.get_params(ctx):
             row = OPTIONS.get(parameter.name or "")
             if row is not None and not row.name:
-                record: tuple[str, str] | None = (row.type.metavar, row.help)
+                record: tuple[str, str] | None = (row.type.metavar, row.description)
             else:
                 record = parameter.get_help_record(ctx)
             if record is not None:
@@ -119,13 +119,13 @@ def _parameter(row: Option) -> click.Parameter:
     if isinstance(row.type, Flag):
         return click.Option(
             [f"{switch}/{row.type.off}" if row.type.off else switch, row.param],
-            is_flag=True, default=row.default, envvar=row.env, help=row.help, hidden=row.hidden,
+            is_flag=True, default=row.default, envvar=row.env, help=row.description, hidden=row.hidden,
             show_default=row.default is not None,
         )  # fmt: skip
     return click.Option(
         [switch, row.param],
         type=_Type(row), multiple=row.multiple, default=None if row.multiple else row.default, envvar=row.env,
-        help=row.help, metavar=row.type.metavar, hidden=row.hidden,
+        help=row.description, metavar=row.type.metavar, hidden=row.hidden,
         show_default=not row.multiple and row.default not in (None, ""),
     )  # fmt: skip
 
@@ -156,7 +156,7 @@ def _command(callback: Callable[..., None]) -> click.Command:
     return _Command(
         "fastserve",
         callback=callback,
-        params=[*map(_parameter, OPTIONS.values()), version],
+        params=[*(_parameter(row) for row in OPTIONS.values() if row.command_line), version],
         help="Serve the ASGI application APP over HTTP. Each option is also read from FASTSERVE_<OPTION>.",
     )
 

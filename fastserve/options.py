@@ -12,6 +12,7 @@ Precedence: command line, then `FASTSERVE_<PARAM>`, then the default. `none` as 
 import math
 import os
 import re
+import ssl
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Final, Literal
@@ -23,7 +24,8 @@ ENV_PREFIX: Final = "FASTSERVE_"
 LOG_LEVELS: Final = {"critical": 50, "error": 40, "warning": 30, "info": 20, "debug": 10, "trace": 5}
 
 Group = Literal[
-    "Application", "Listening", "Workers", "Running", "Responses", "Logging", "Limits", "Timeouts", "Other"
+    "Application", "Listening", "TLS", "Proxies", "Workers", "Reload", "Running", "Responses", "WebSocket", "Logging",
+    "Limits", "Timeouts", "Other",
 ]  # fmt: skip
 
 MOST_WORKERS: Final = 256
@@ -170,11 +172,10 @@ class Seconds(ValueType):
 
 
 @dataclass(frozen=True)
-class Flag(ValueType):
-    """On or off. `off` is the name of the switch that turns it off, if there is one."""
+class Boolean(ValueType):
+    """True or False; on the command line a word that follows the option."""
 
-    off: str | None = None
-    metavar: str = ""
+    metavar: str = "BOOLEAN"
 
     def parse(self, text: str) -> bool:
         word = text.strip().lower()
@@ -188,6 +189,14 @@ class Flag(ValueType):
         if isinstance(value, int) and value in (0, 1):
             return bool(value)
         raise ValueError(f"{value!r} is not True or False")
+
+
+@dataclass(frozen=True)
+class Flag(Boolean):
+    """On or off, by the option's name alone. `off` is the name of the switch that turns it off, if there is one."""
+
+    metavar: str = ""
+    off: str | None = None
 
 
 @dataclass(frozen=True)
@@ -266,6 +275,59 @@ class FieldLine(ValueType):
 
 
 @dataclass(frozen=True)
+class Peers(ValueType):
+    """Comma-separated addresses, networks and literals; a program may also give a list. The value is what was given."""
+
+    metavar: str = "LIST"
+
+    def check(self, value: object) -> str | list[str]:
+        if isinstance(value, str):
+            return value
+        if isinstance(value, Sequence) and all(isinstance(item, str) for item in value):
+            return list(value)
+        raise ValueError(f"{value!r} is not a string or a list of strings")
+
+
+@dataclass(frozen=True)
+class NamedCertificate(ValueType):
+    """The certificate of a host: `name=certfile[:keyfile]` as text, (name, certfile, keyfile or None) in Python."""
+
+    metavar: str = "NAME=CERTFILE[:KEYFILE]"
+
+    def parse(self, text: str) -> tuple[str, str, str | None]:
+        name, equals, files = text.partition("=")
+        certificate, _, key = files.partition(":")
+        if not equals or not name or not certificate:
+            raise ValueError(f"{text!r} is not of the form name=certfile or name=certfile:keyfile")
+        return name.lower(), certificate, key or None
+
+    def check(self, value: object) -> tuple[str, str, str | None]:
+        if isinstance(value, str):
+            return self.parse(value)
+        if not isinstance(value, Sequence) or len(value) != 3:
+            raise ValueError(f"{value!r} is not (name, certfile, keyfile)")
+        name, certificate, key = (os.fspath(part) if isinstance(part, os.PathLike) else part for part in value)
+        if not isinstance(name, str) or not isinstance(certificate, str) or not isinstance(key, (str, type(None))):
+            raise ValueError(f"{value!r} is not (name, certfile, keyfile)")
+        return name.lower(), certificate, key
+
+
+@dataclass(frozen=True)
+class Function(ValueType):
+    """Something that can be called: for programs only, there is no text for it."""
+
+    metavar: str = "CALLABLE"
+
+    def parse(self, text: str) -> object:
+        raise ValueError(f"{text!r}: only a program can give a callable")
+
+    def check(self, value: object) -> object:
+        if not callable(value):
+            raise ValueError(f"{value!r} cannot be called")
+        return value
+
+
+@dataclass(frozen=True)
 class Option:
     """One row. `param` names the Config parameter and, upper-cased after FASTSERVE_, the environment variable."""
 
@@ -280,7 +342,15 @@ class Option:
     """None is a value; `none` is its text."""
     multiple: bool = False
     """May be given several times; the value is a list. In the environment, separated by white space."""
+    lone: bool = False
+    """A program may give one item of a `multiple` option instead of a list."""
     hidden: bool = False
+    missing: str = ""
+    """What is not supported yet. Whoever gives a value other than the default is refused with it; see `refusal`."""
+    missing_values: tuple[object, ...] = ()
+    """The values that `missing` is about, if not all but the default."""
+    command_line: bool = True
+    """False for what only a program can give."""
     setting: bool = True
     """A field of Settings. False for what only the command line and `fastserve.run` act on."""
     uvicorn: str | None = None
@@ -288,6 +358,14 @@ class Option:
     gunicorn: str | None = None
     """gunicorn's setting of the same meaning."""
     env: str = field(init=False)
+
+    @property
+    def description(self) -> str:
+        """The help text, followed by what of it is not supported yet."""
+        if not self.missing:
+            return self.help
+        values = ", ".join(str(value) for value in self.missing_values if value is not None)
+        return f"{self.help} Not supported yet{values and f': {values}'}."
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "env", ENV_PREFIX + self.param.upper())
@@ -302,9 +380,17 @@ class Option:
 
     def check(self, value: object) -> object:
         """The value to use for `value` given from Python. Raises ValueError."""
+        checked = self._check(value)
+        if refusal := self.refusal(checked):
+            raise ValueError(refusal)
+        return checked
+
+    def _check(self, value: object) -> object:
         if self.multiple:
             if value is None:
                 return []
+            if self.lone and isinstance(value, (str, os.PathLike)):
+                value = [value]
             if isinstance(value, str) or not isinstance(value, Sequence):
                 raise ValueError(f"{value!r} is not a list")
             return [self.type.check(item) for item in value]
@@ -312,8 +398,22 @@ class Option:
             return None
         return self.type.check(value)
 
+    def refusal(self, value: object) -> str:
+        """Why `value` cannot be served: what is not supported yet. Empty if it can."""
+        if not self.missing:
+            return ""
+        usual = [] if self.multiple else self.default
+        wanted = value in self.missing_values if self.missing_values else value != usual
+        return self.missing if wanted else ""
 
-_INTERFACES = Choice(("auto", "asgi3", "asgi2"))
+
+_INTERFACES = Choice(("auto", "asgi3", "asgi2", "wsgi"))
+
+# Who builds one of these takes `missing` out of its rows.
+_NO_TLS: Final = "TLS is not supported yet"
+_NO_PROXIES: Final = "proxies' headers are not supported yet"
+_NO_RELOAD: Final = "reloading is not supported yet"
+_NO_WEBSOCKET: Final = "WebSocket is not supported yet"
 
 _TABLE: Final = (
     # Application
@@ -329,7 +429,10 @@ _TABLE: Final = (
         "app_dir", FilePath(), "", "Look for APP in this directory. Default: the current directory.", "Application",
         setting=False, uvicorn="app_dir", gunicorn="pythonpath",
     ),
-    Option("interface", _INTERFACES, "auto", "The application's interface.", "Application", uvicorn="interface"),
+    Option(
+        "interface", _INTERFACES, "auto", "The application's interface.", "Application",
+        missing="WSGI applications are not supported yet", missing_values=("wsgi",), uvicorn="interface",
+    ),
     Option(
         "lifespan", Choice(("auto", "on", "off")), "auto",
         "Run the application's lifespan: auto goes on without where the application does not support it.",
@@ -372,6 +475,71 @@ _TABLE: Final = (
         "backlog", Integer(1, 2**31 - 1), 2048, "Connections the kernel holds until they are accepted.", "Listening",
         uvicorn="backlog", gunicorn="backlog",
     ),
+    # TLS
+    Option(
+        "ssl_keyfile", FilePath(), None, "Private key (PEM); with it or --ssl-certfile the server speaks TLS.", "TLS",
+        optional=True, missing=_NO_TLS, uvicorn="ssl_keyfile", gunicorn="keyfile",
+    ),
+    Option(
+        "ssl_certfile", FilePath(), None, "Certificate chain (PEM); the key too, without --ssl-keyfile.", "TLS",
+        optional=True, missing=_NO_TLS, uvicorn="ssl_certfile", gunicorn="certfile",
+    ),
+    Option(
+        "ssl_keyfile_password", Text(), None, "Password of an encrypted private key.", "TLS",
+        optional=True, missing=_NO_TLS, uvicorn="ssl_keyfile_password",
+    ),
+    Option(
+        "ssl_version", Integer(0), int(ssl.PROTOCOL_TLS_SERVER), "Protocol, a number of the ssl module.", "TLS",
+        missing=_NO_TLS, uvicorn="ssl_version", gunicorn="ssl_version",
+    ),
+    Option(
+        "ssl_cert_reqs", Integer(0, 2), int(ssl.CERT_NONE),
+        "Client certificates: 0 none, 1 optional, 2 required; a number of the ssl module.", "TLS",
+        missing=_NO_TLS, uvicorn="ssl_cert_reqs", gunicorn="cert_reqs",
+    ),
+    Option(
+        "ssl_ca_certs", FilePath(), None, "Authorities that client certificates are checked against (PEM).", "TLS",
+        optional=True, missing=_NO_TLS, uvicorn="ssl_ca_certs", gunicorn="ca_certs",
+    ),
+    Option(
+        "ssl_ciphers", Text(), None, "Ciphers of TLS 1.2 and older, as OpenSSL writes them. Default: OpenSSL's.", "TLS",
+        optional=True, missing=_NO_TLS, uvicorn="ssl_ciphers", gunicorn="ciphers",
+    ),
+    Option(
+        "ssl_sni", NamedCertificate(), None,
+        "Certificate for clients that ask for this name, which may begin with '*.'; may be repeated.", "TLS",
+        multiple=True, missing=_NO_TLS,
+    ),
+    Option(
+        "ssl_context_factory", Function(), None,
+        "Called with the Config and a function that makes the usual SSLContext; returns the SSLContext to use.", "TLS",
+        optional=True, command_line=False, missing=_NO_TLS, gunicorn="ssl_context",
+    ),
+    # Proxies
+    Option(
+        "proxy_headers", Flag(off="--no-proxy-headers"), True,
+        "Take the client's address and scheme from X-Forwarded-For and X-Forwarded-Proto of a trusted peer.", "Proxies",
+        missing=_NO_PROXIES, missing_values=(None,), uvicorn="proxy_headers",
+    ),
+    Option(
+        "forwarded_allow_ips", Peers(), None,
+        "Peers to trust as proxies, comma-separated: addresses, networks, literals such as the path of a Unix socket, "
+        "or *. Default: $FORWARDED_ALLOW_IPS, else 127.0.0.1,::1.",
+        "Proxies", optional=True, missing=_NO_PROXIES, uvicorn="forwarded_allow_ips", gunicorn="forwarded_allow_ips",
+    ),
+    Option(
+        "forwarded", Flag(), False, "Take client and scheme from a trusted peer's Forwarded field (RFC 7239) instead.",
+        "Proxies", missing=_NO_PROXIES,
+    ),
+    Option(
+        "forwarded_extra", Flag(), False, "Take X-Forwarded-Host, -Port and -Prefix of a trusted peer as well.",
+        "Proxies", missing=_NO_PROXIES,
+    ),
+    Option(
+        "proxy_protocol", Flag(), False,
+        "Connections of trusted peers begin with the PROXY protocol, version 1 or 2.", "Proxies",
+        missing="the PROXY protocol is not supported yet", gunicorn="proxy_protocol",
+    ),
     # Workers
     Option(
         "workers", IntegerOrAuto(1, MOST_WORKERS), None,
@@ -395,10 +563,40 @@ _TABLE: Final = (
         "process_name", Text(), "fastserve", "What the titles of the processes begin with.", "Workers",
         gunicorn="proc_name",
     ),
+    # Reload
+    Option(
+        "reload", Flag(), False, "Restart the server when files change; for development.", "Reload",
+        missing=_NO_RELOAD, uvicorn="reload", gunicorn="reload",
+    ),
+    Option(
+        "reload_dirs", FilePath(exists=True), None,
+        "Directory to watch; may be repeated. Default: the current directory.", "Reload",
+        name="--reload-dir", multiple=True, lone=True, missing=_NO_RELOAD, uvicorn="reload_dirs",
+    ),
+    Option(
+        "reload_includes", Text("GLOB"), None, "Files to watch; may be repeated. Default: *.py.", "Reload",
+        name="--reload-include", multiple=True, lone=True, missing=_NO_RELOAD, uvicorn="reload_includes",
+    ),
+    Option(
+        "reload_excludes", Text("GLOB"), None,
+        "Files and directories not to watch; may be repeated. Default: .*, .py[cod], .sw.* and ~*.", "Reload",
+        name="--reload-exclude", multiple=True, lone=True, missing=_NO_RELOAD, uvicorn="reload_excludes",
+    ),
+    Option(
+        "reload_delay", Seconds(zero=True), 0.25, "Time between two looks at the files.", "Reload",
+        missing=_NO_RELOAD, uvicorn="reload_delay",
+    ),
     # Running
     Option(
-        "loop", Choice(("auto", "uvloop", "asyncio"), unlisted=("none",), open_to_import_strings=True), "auto",
-        "Event loop; also the import string of a loop factory. auto: uvloop where it is installed.", "Running",
+        "env_file", FilePath(exists=True), None,
+        "File of environment variables for the application; needs python-dotenv.", "Running",
+        optional=True, missing="environment files are not supported yet", uvicorn="env_file",
+    ),
+    Option(
+        "loop", Choice(("auto", "asyncio", "uvloop", "zuvloop"), unlisted=("none",), open_to_import_strings=True),
+        "auto",
+        "Event loop; also the import string of a loop factory. auto: uvloop where it is installed; so is zuvloop.",
+        "Running",
         uvicorn="loop", gunicorn="asgi_loop",
     ),
     Option(
@@ -414,15 +612,48 @@ _TABLE: Final = (
         "reset_contextvars", Flag(), False, "Run each request in an empty contextvars.Context.", "Running",
         uvicorn="reset_contextvars",
     ),
+    Option(
+        "callback_notify", Function(), None,
+        "Coroutine function that the running server awaits every timeout_notify seconds.", "Running",
+        optional=True, command_line=False, missing="callback_notify is not supported yet",
+    ),
+    Option(
+        "timeout_notify", Seconds(), 30.0, "Time between two calls of callback_notify.", "Running",
+        command_line=False, missing="callback_notify is not supported yet",
+    ),
     # Responses
     Option(
-        "server_header", Flag("--no-server-header"), True, "Send the Server field.", "Responses",
+        "server_header", Flag(off="--no-server-header"), True, "Send the Server field.", "Responses",
         uvicorn="server_header",
     ),
-    Option("date_header", Flag("--no-date-header"), True, "Send the Date field.", "Responses", uvicorn="date_header"),
+    Option(
+        "date_header", Flag(off="--no-date-header"), True, "Send the Date field.", "Responses",
+        uvicorn="date_header",
+    ),
     Option(
         "headers", FieldLine(), None, "A field to add to every response; may be repeated.", "Responses",
         name="--header", multiple=True, uvicorn="headers",
+    ),
+    # WebSocket
+    Option(
+        "ws_max_size", Size(1), 16 * 2**20, "Bytes of a message that is received; beyond: close code 1009.",
+        "WebSocket", missing=_NO_WEBSOCKET, uvicorn="ws_max_size",
+    ),
+    Option(
+        "ws_max_queue", Integer(0), 32, "Received messages that wait for the application.", "WebSocket",
+        missing=_NO_WEBSOCKET, uvicorn="ws_max_queue",
+    ),
+    Option(
+        "ws_ping_interval", Seconds(zero=True), 20.0, "Time between two pings; none or 0: no pings.", "WebSocket",
+        optional=True, missing=_NO_WEBSOCKET, uvicorn="ws_ping_interval",
+    ),
+    Option(
+        "ws_ping_timeout", Seconds(zero=True), 20.0, "Time for a pong to arrive; beyond: close code 1011.", "WebSocket",
+        optional=True, missing=_NO_WEBSOCKET, uvicorn="ws_ping_timeout",
+    ),
+    Option(
+        "ws_per_message_deflate", Boolean(), True, "Compress messages where the client offers it.", "WebSocket",
+        missing=_NO_WEBSOCKET, uvicorn="ws_per_message_deflate",
     ),
     # Logging
     Option(
@@ -434,11 +665,16 @@ _TABLE: Final = (
         optional=True, uvicorn="log_config", gunicorn="logconfig",
     ),
     Option(
-        "access_log", Flag("--no-access-log"), True, "Log one line per response.", "Logging",
+        "access_log", Flag(off="--no-access-log"), True, "Log one line per response.", "Logging",
         uvicorn="access_log", gunicorn="accesslog",
     ),
     Option(
-        "use_colors", Flag("--no-use-colors"), None, "Colour the log. Default: on a terminal.", "Logging",
+        "access_log_format", Text(), None,
+        "Access log line in gunicorn's atoms, such as '%(h)s %(r)s %(s)s'; or json. Default: uvicorn's line.",
+        "Logging", optional=True, missing="access log formats are not supported yet", gunicorn="access_log_format",
+    ),
+    Option(
+        "use_colors", Flag(off="--no-use-colors"), None, "Colour the log. Default: on a terminal.", "Logging",
         optional=True, uvicorn="use_colors",
     ),
     # Limits
@@ -469,7 +705,7 @@ _TABLE: Final = (
     ),
     Option(
         "limit_request_head", Size(64), 65536, "Bytes of a request's head, or of its trailers; beyond: 431.",
-        "Limits", uvicorn="h11_max_incomplete_event_size", gunicorn="limit_request_field_size",
+        "Limits", gunicorn="limit_request_field_size",
     ),
     Option(
         "limit_request_fields", Integer(1), 100, "Fields of a request's head; beyond: 431.", "Limits",
@@ -487,6 +723,10 @@ _TABLE: Final = (
     Option(
         "timeout_header", Seconds(), 10.0, "Time for a request's head to arrive, from its first byte or the connect.",
         "Timeouts", optional=True,
+    ),
+    Option(
+        "timeout_ssl_handshake", Seconds(), 10.0, "Time for a TLS handshake.", "Timeouts",
+        optional=True, missing=_NO_TLS,
     ),
     Option(
         "timeout_body", Seconds(), 60.0, "Longest pause of a client in the middle of a request's body.", "Timeouts",
@@ -532,8 +772,16 @@ _TABLE: Final = (
     ),
     # Accepted, so that a uvicorn command line works unchanged
     Option(
-        "http", Choice(("auto", "h11", "httptools"), unlisted=("zttp",)), "auto",
+        "http", Choice(("auto", "h11", "httptools", "zttp")), "auto",
         "Accepted for compatibility with uvicorn; there is one HTTP implementation.", "Other", uvicorn="http",
+    ),
+    Option(
+        "http2", Flag(), False, "HTTP/2.", "Other", missing="HTTP/2 is not supported yet", uvicorn="http2",
+    ),
+    Option(
+        "h11_max_incomplete_event_size", Size(1), None,
+        "Accepted for compatibility with uvicorn; --limit-request-line and --limit-request-head bound a request here.",
+        "Other", optional=True, uvicorn="h11_max_incomplete_event_size",
     ),
     Option(
         "ws", Choice(("auto", "none", "websockets", "websockets-sansio", "wsproto")), "auto",

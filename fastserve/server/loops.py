@@ -17,7 +17,7 @@ def loop_factory(name: str) -> LoopFactory | None:
     """
     if name == "none":
         return None
-    if name == "auto":
+    if name in ("auto", "zuvloop"):
         name = "uvloop" if importlib.util.find_spec("uvloop") is not None else "asyncio"
     if name == "asyncio":
         return asyncio.SelectorEventLoop

@@ -10,7 +10,7 @@ from tests.house.sources import ROOT
 SECURITY = (ROOT / "SECURITY.md").read_text(encoding="utf-8")
 DEPLOYMENT = (ROOT / "docs/deployment.md").read_text(encoding="utf-8")
 UNIT = (ROOT / "examples/fastserve.service").read_text(encoding="utf-8")
-LIMITS = {row.name: row.default for row in OPTIONS.values() if row.group in {"Limits", "Timeouts"}}
+LIMITS = {row.name: row.default for row in OPTIONS.values() if row.command_line and row.group in {"Limits", "Timeouts"}}
 
 
 def test_the_table_of_options_is_up_to_date() -> None:

@@ -13,7 +13,7 @@ from fastserve.config import Settings
 from fastserve.options import OPTIONS
 from fastserve.server.config import Config
 
-ROWS = [row for row in OPTIONS.values() if row.name]
+ROWS = [row for row in OPTIONS.values() if row.name and row.command_line]
 
 
 @pytest.fixture
@@ -229,7 +229,7 @@ def test_unusable_log_config_is_a_usage_error(parsed, tmp_path):
         ({"headers": ["a:b"]}, "headers: 'a:b' is not a .name, value. pair"),
         ({"headers": [("a", "b\n")]}, "headers: .* is not a field value"),
         ({"timeout_body": -1}, "timeout_body: -1 is not more than 0"),
-        ({"interface": "wsgi"}, "interface: 'wsgi' is not one of"),
+        ({"interface": "rsgi"}, "interface: 'rsgi' is not one of"),
         ({"access_log": None}, "access_log: None is not True or False"),
         ({"http": "quick"}, "http: 'quick' is not one of"),
         ({"bind": "127.0.0.1:80"}, "bind: '127.0.0.1:80' is not a list"),
@@ -258,6 +258,21 @@ def test_config_refuses_unknown_names():
 )
 def test_encoded_headers(options, fields):
     assert Settings("a:a", **options).encoded_headers == fields
+
+
+def test_what_is_not_supported_yet_is_refused(monkeypatch):
+    row = dataclasses.replace(OPTIONS["workers"], missing="more than one is not supported yet")
+    monkeypatch.setitem(OPTIONS, "workers", row)
+    assert row.description.endswith(" Not supported yet.")
+    with pytest.raises(ValueError, match="workers: more than one is not supported yet"):
+        Settings("a:a", workers=2)
+    assert Settings("a:a", workers=None).workers == 1
+    one = dataclasses.replace(row, missing_values=(3,))
+    monkeypatch.setitem(OPTIONS, "workers", one)
+    assert one.description.endswith(" Not supported yet: 3.")
+    assert Settings("a:a", workers=2).workers == 2
+    with pytest.raises(ValueError, match="workers: more than one is not supported yet"):
+        Settings("a:a", workers=3)
 
 
 def test_version():
