@@ -19,6 +19,7 @@ from fastserve.server import interface, logs, loops
 from fastserve.server.importer import ImportFromStringError, import_from_string
 from fastserve.server.lifespan import LifespanOff, LifespanOn
 from fastserve.server.trace import MessageLogger
+from fastserve.server.wsgi import WSGIMiddleware
 from fastserve.transport import listeners
 from fastserve.transport.listeners import Listener
 
@@ -44,8 +45,33 @@ class Config(Settings):
         return "2.0" if self.interface == "asgi2" else "3.0"
 
     @property
+    def ws_protocol_class(self) -> type | None:
+        """None: there is no class to choose."""
+        return None
+
+    @property
     def lifespan_class(self) -> Callable[["Config"], LifespanOn | LifespanOff]:
-        return LifespanOff if self.lifespan == "off" else LifespanOn
+        return LifespanOff if self.lifespan == "off" or self.interface == "wsgi" else LifespanOn
+
+    @property
+    def should_reload(self) -> bool:
+        """Whether the application is restarted when its files change: it must be an import string for that."""
+        return isinstance(self.app, str) and self.reload
+
+    @property
+    def use_subprocess(self) -> bool:
+        return self.reload or self.workers > 1
+
+    @property
+    def http_protocol_class(self) -> type:
+        """What reads HTTP/1.1 here. It is not an asyncio protocol, and setting another one has no effect."""
+        from fastserve.protocol._http1 import Http1Connection
+
+        return Http1Connection
+
+    @http_protocol_class.setter
+    def http_protocol_class(self, value: object) -> None:
+        logger.warning("http_protocol_class has no effect: fastserve has one HTTP implementation, its own.")
 
     def configure_logging(self) -> None:
         """Set up the loggers of this process. Raises ValueError for a configuration file that cannot be used."""
@@ -67,15 +93,10 @@ class Config(Settings):
         """Import the application, call it if it is a factory, and find out its interface."""
         app = self._from_factory(self.load_app())
         if self.interface == "auto":
-            detected = interface.detect(app)
-            if detected == "wsgi":
-                self._fail(
-                    "Error loading ASGI app. %r takes 2 arguments, as a WSGI application does (environ, "
-                    "start_response). WSGI is not supported yet.",
-                    self.app,
-                )
-            self.interface = detected
-        if self.interface == "asgi2":
+            self.interface = interface.detect(app)
+        if self.interface == "wsgi":
+            app = WSGIMiddleware(app)
+        elif self.interface == "asgi2":
             app = interface.from_asgi2(app)
         if logger.getEffectiveLevel() <= logs.TRACE_LOG_LEVEL:
             app = MessageLogger(app)

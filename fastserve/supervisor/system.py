@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Any, Final, Protocol
 
 from fastserve.cgroup import oom_kills
+from fastserve.compat import installed
 from fastserve.config import STARTUP_FAILURE
 from fastserve.server.config import Config
 from fastserve.supervisor import control, host
@@ -179,7 +180,7 @@ class System:
         self._oom_kills = oom_kills()
         self._failed_rebuild: str | None = None
         self._payload = _keep(pickle.dumps({
-            "preparation": _preparation(main_module), "config": pickle.dumps(config),
+            "preparation": _preparation(main_module), "config": pickle.dumps(config), "compat": installed(),
         }))  # fmt: skip
         self.board = Board()
         self._free_cells = deque(range(_CELLS))
