@@ -2,6 +2,7 @@
 
 import contextlib
 import logging
+import os
 import platform
 import sys
 from collections.abc import Callable
@@ -11,7 +12,8 @@ import click
 
 from fastserve._version import __version__
 from fastserve.config import LOGGING_CONFIG, STARTUP_FAILURE
-from fastserve.options import OPTIONS, Flag, Group, Option
+from fastserve.configuration_file import read_options
+from fastserve.options import OPTIONS, Boolean, Flag, Group, Option
 from fastserve.server.config import Config
 from fastserve.server.server import Server
 from fastserve.supervisor import pidfile
@@ -78,12 +80,16 @@ else:
     _ParamType = click.ParamType
 
 
+_CHECK = "check"
+
+
 class _Type(_ParamType):
     """A row's type, for click."""
 
     def __init__(self, option: Option) -> None:
         self.option = option
         self.name = option.type.metavar.lower()
+        self.envvar_list_splitter = option.type.separator  # type: ignore[misc]  # click asks the instance
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         if not isinstance(value, str):
@@ -95,7 +101,18 @@ class _Type(_ParamType):
 
 
 class _Command(click.Command):
-    """A command whose help shows the options under the headings of the table."""
+    """A command whose help shows the options under the headings of the table.
+
+    It serves, or checks where its first argument is `check`. That is no application (there is no colon in it), so no
+    name is taken away; alone it is one that cannot be found, as under uvicorn.
+    """
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        if len(args) > 1 and args[0] == _CHECK:
+            ctx.meta[_CHECK] = True
+            ctx.info_name = f"{ctx.info_name} {_CHECK}"
+            args = args[1:]
+        return super().parse_args(ctx, args)
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         headings: dict[Group, list[tuple[str, str]]] = {}
@@ -112,19 +129,53 @@ class _Command(click.Command):
                 formatter.write_dl(records)
 
 
+def _read_file(ctx: click.Context, param: click.Parameter, path: str | None) -> str:
+    """Make the configuration file's values the defaults of the command line; returns the file's name."""
+    if ctx.resilient_parsing:
+        return ""
+    try:
+        name, options = read_options(path)
+    except ValueError as error:
+        raise click.UsageError(str(error), ctx) from None
+    # As text: click takes the value None for one that is not there.
+    ctx.default_map = {param: "none" if value is None else value for param, value in options.items()}
+    return name
+
+
+def _sources(ctx: click.Context) -> dict[str, str]:
+    """Where the value of each option comes from: its switch, a variable, the configuration file or `default`."""
+    sources = {}
+    for row in OPTIONS.values():
+        source = ctx.get_parameter_source(row.param)
+        if source is click.core.ParameterSource.COMMANDLINE:
+            sources[row.param] = row.name or "command line"
+        elif source is click.core.ParameterSource.ENVIRONMENT:
+            sources[row.param] = next(variable for variable in row.variables if os.environ.get(variable))
+        elif source is click.core.ParameterSource.DEFAULT_MAP:
+            sources[row.param] = ctx.params["config"]
+        else:
+            sources[row.param] = "default"
+    return sources
+
+
 def _parameter(row: Option) -> click.Parameter:
+    variables = list(row.variables)
     if not row.name:
-        return click.Argument([row.param], envvar=row.env, type=_Type(row), metavar=row.type.metavar)
+        return click.Argument([row.param], envvar=variables, type=_Type(row), metavar=row.type.metavar)
     switch = row.name
     if isinstance(row.type, Flag):
         return click.Option(
             [f"{switch}/{row.type.off}" if row.type.off else switch, row.param],
-            is_flag=True, default=row.default, envvar=row.env, help=row.description, hidden=row.hidden,
+            is_flag=True, default=row.default, envvar=variables, help=row.description, hidden=row.hidden,
             show_default=row.default is not None,
         )  # fmt: skip
+    reads_file = row.param == "config"
     return click.Option(
         [switch, row.param],
-        type=_Type(row), multiple=row.multiple, default=None if row.multiple else row.default, envvar=row.env,
+        # click's own words for a boolean, as uvicorn has them.
+        type=click.BOOL if isinstance(row.type, Boolean) else _Type(row),
+        is_eager=reads_file, callback=_read_file if reads_file else None,
+        multiple=row.multiple, default=None if row.multiple else row.default, envvar=variables,
         help=row.description, metavar=row.type.metavar, hidden=row.hidden,
         show_default=not row.multiple and row.default not in (None, ""),
     )  # fmt: skip
@@ -137,15 +188,21 @@ def _print_version(ctx: click.Context, param: click.Parameter, value: bool) -> N
         ctx.exit()
 
 
-def _serve(app: str, app_dir: str, **values: Any) -> None:
+def _serve(app: str, app_dir: str, config: str, **values: Any) -> None:
+    ctx = click.get_current_context()
     sys.path.insert(0, app_dir)
     if values["log_config"] is None:
         values["log_config"] = LOGGING_CONFIG
     try:
-        config = Config(app, **values)
+        configuration = Config(app, **values)
     except (ValueError, ImportError) as error:
-        raise click.UsageError(str(error)) from None
-    _run(config)
+        raise click.UsageError(str(error), ctx) from None
+    if _CHECK in ctx.meta:
+        # Only those who check pay for it.
+        from fastserve.check import check
+
+        ctx.exit(check(configuration, app_dir, _sources(ctx)))
+    _run(configuration)
 
 
 def _command(callback: Callable[..., None]) -> click.Command:
@@ -157,7 +214,9 @@ def _command(callback: Callable[..., None]) -> click.Command:
         "fastserve",
         callback=callback,
         params=[*(_parameter(row) for row in OPTIONS.values() if row.command_line), version],
-        help="Serve the ASGI application APP over HTTP. Each option is also read from FASTSERVE_<OPTION>.",
+        help="Serve the ASGI application APP over HTTP. Each option is also read from FASTSERVE_<OPTION>, else from "
+        "UVICORN_<OPTION> if uvicorn has it, else from the configuration file.\n\n"
+        "'fastserve check APP' with the same options says whether the server would start, and what each option is.",
     )
 
 

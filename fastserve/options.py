@@ -3,9 +3,11 @@
 The command line, the environment, `Settings` and the reference page derive from `OPTIONS`. A row holds the names, the
 type with its range, the default, the help text and what uvicorn and gunicorn call the same thing. A `ValueType` turns
 text (command line, environment) into a value with `parse`, and a Python value (`Config(...)`) into the same with
-`check`; both raise ValueError with a sentence that a caller prefixes with the option's name.
+`check`, and one from a configuration file with `read`; all raise ValueError with a sentence that a caller prefixes with
+the option's name.
 
-Precedence: command line, then `FASTSERVE_<PARAM>`, then the default. `none` as text is Python's None where a row is
+Precedence: command line, then `FASTSERVE_<PARAM>`, then `UVICORN_<PARAM>` of the options that uvicorn has too, then the
+configuration file (`fastserve.configuration_file`), then the default. `none` as text is Python's None where a row is
 `optional`; it switches a limit or a deadline off.
 """
 
@@ -20,6 +22,7 @@ from typing import Final, Literal
 from fastserve.bind import parse_bind
 
 ENV_PREFIX: Final = "FASTSERVE_"
+UVICORN_ENV_PREFIX: Final = "UVICORN_"
 
 LOG_LEVELS: Final = {"critical": 50, "error": 40, "warning": 30, "info": 20, "debug": 10, "trace": 5}
 
@@ -42,12 +45,18 @@ class ValueType:
     """The type of an option's value. `parse` takes text, `check` a Python value; both return the value to use."""
 
     metavar: str = "TEXT"
+    separator: str | None = None
+    """What separates several of them in one environment variable; None is white space."""
 
     def parse(self, text: str) -> object:
         return self.check(text)
 
     def check(self, value: object) -> object:
         raise NotImplementedError
+
+    def read(self, value: object) -> object:
+        """The value to use for `value`, which a configuration file holds. Raises ValueError."""
+        return self.check(value)
 
 
 @dataclass(frozen=True)
@@ -68,11 +77,15 @@ class FilePath(ValueType):
 
     metavar: str = "PATH"
     exists: bool = False
+    separator: str | None = os.pathsep
 
     def parse(self, text: str) -> str:
         if self.exists and not os.path.exists(text):
-            raise ValueError(f"path {text!r} does not exist")
+            raise ValueError(f"Path {text!r} does not exist")
         return text
+
+    def read(self, value: object) -> str:
+        return self.parse(self.check(value))
 
     def check(self, value: object) -> str:
         if isinstance(value, os.PathLike):
@@ -94,7 +107,7 @@ class Integer(ValueType):
         try:
             number = int(text)
         except ValueError:
-            raise ValueError(f"{text!r} is not a whole number") from None
+            raise ValueError(f"{text!r} is not a valid integer") from None
         return self.check(number)
 
     def check(self, value: object) -> int:
@@ -260,6 +273,9 @@ class FieldLine(ValueType):
             raise ValueError(f"{text!r} is not of the form Name:Value")
         return self.check((name, value))
 
+    def read(self, value: object) -> tuple[str, str]:
+        return self.parse(value) if isinstance(value, str) else self.check(value)
+
     def check(self, value: object) -> tuple[str, str]:
         if isinstance(value, str) or not isinstance(value, Sequence) or len(value) != 2:
             raise ValueError(f"{value!r} is not a (name, value) pair")
@@ -349,6 +365,10 @@ class Option:
     """What is not supported yet. Whoever gives a value other than the default is refused with it; see `refusal`."""
     missing_values: tuple[object, ...] = ()
     """The values that `missing` is about, if not all but the default."""
+    ignored: str = ""
+    """Why `ignored_values` have no effect: the log says so to whoever gives one."""
+    ignored_values: tuple[object, ...] = ()
+    """The values that `ignored` is about, if not all but the default."""
     command_line: bool = True
     """False for what only a program can give."""
     setting: bool = True
@@ -358,6 +378,11 @@ class Option:
     gunicorn: str | None = None
     """gunicorn's setting of the same meaning."""
     env: str = field(init=False)
+
+    @property
+    def variables(self) -> tuple[str, ...]:
+        """The environment variables, the first one that is set and not empty counts."""
+        return (self.env,) if self.uvicorn is None else (self.env, UVICORN_ENV_PREFIX + self.uvicorn.upper())
 
     @property
     def description(self) -> str:
@@ -398,13 +423,25 @@ class Option:
             return None
         return self.type.check(value)
 
+    def read(self, value: object) -> object:
+        """The value to use for `value` of a configuration file, where "none" is None. Raises ValueError."""
+        if self.multiple:
+            items = value if isinstance(value, list) else [value]
+            return [self.type.read(item) for item in items]
+        if self.optional and value == "none":
+            return None
+        return self.type.read(value)
+
     def refusal(self, value: object) -> str:
         """Why `value` cannot be served: what is not supported yet. Empty if it can."""
-        if not self.missing:
-            return ""
-        usual = [] if self.multiple else self.default
-        wanted = value in self.missing_values if self.missing_values else value != usual
-        return self.missing if wanted else ""
+        return self.missing if self.missing and self._is_among(value, self.missing_values) else ""
+
+    def explanation(self, value: object) -> str:
+        """Why `value` is accepted and has no effect. Empty if it has one."""
+        return self.ignored if self.ignored and self._is_among(value, self.ignored_values) else ""
+
+    def _is_among(self, value: object, values: tuple[object, ...]) -> bool:
+        return value in values if values else value != ([] if self.multiple else self.default)
 
 
 _INTERFACES = Choice(("auto", "asgi3", "asgi2", "wsgi"))
@@ -441,6 +478,12 @@ _TABLE: Final = (
     Option(
         "root_path", Text(), "", "The path that the application is mounted below: scope['root_path'].", "Application",
         uvicorn="root_path", gunicorn="root_path",
+    ),
+    Option(
+        "config", FilePath(exists=True), None,
+        "Configuration file (TOML). Default: fastserve.toml, else [tool.fastserve] of pyproject.toml, in the current "
+        "directory.",
+        "Application", optional=True, setting=False, gunicorn="config",
     ),
     # Listening
     Option(
@@ -590,13 +633,14 @@ _TABLE: Final = (
     Option(
         "env_file", FilePath(exists=True), None,
         "File of environment variables for the application; needs python-dotenv.", "Running",
-        optional=True, missing="environment files are not supported yet", uvicorn="env_file",
+        optional=True, uvicorn="env_file",
     ),
     Option(
         "loop", Choice(("auto", "asyncio", "uvloop", "zuvloop"), unlisted=("none",), open_to_import_strings=True),
         "auto",
         "Event loop; also the import string of a loop factory. auto: uvloop where it is installed; so is zuvloop.",
         "Running",
+        ignored="fastserve has no part for zuvloop and chooses as auto does", ignored_values=("zuvloop",),
         uvicorn="loop", gunicorn="asgi_loop",
     ),
     Option(
@@ -773,7 +817,8 @@ _TABLE: Final = (
     # Accepted, so that a uvicorn command line works unchanged
     Option(
         "http", Choice(("auto", "h11", "httptools", "zttp")), "auto",
-        "Accepted for compatibility with uvicorn; there is one HTTP implementation.", "Other", uvicorn="http",
+        "Accepted for compatibility with uvicorn; there is one HTTP implementation.", "Other",
+        ignored="fastserve has one HTTP implementation, its own", uvicorn="http",
     ),
     Option(
         "http2", Flag(), False, "HTTP/2.", "Other", missing="HTTP/2 is not supported yet", uvicorn="http2",
@@ -781,11 +826,14 @@ _TABLE: Final = (
     Option(
         "h11_max_incomplete_event_size", Size(1), None,
         "Accepted for compatibility with uvicorn; --limit-request-line and --limit-request-head bound a request here.",
-        "Other", optional=True, uvicorn="h11_max_incomplete_event_size",
+        "Other", optional=True, ignored="a request is bounded by limit_request_line and limit_request_head here",
+        uvicorn="h11_max_incomplete_event_size",
     ),
     Option(
         "ws", Choice(("auto", "none", "websockets", "websockets-sansio", "wsproto")), "auto",
-        "Accepted for compatibility with uvicorn.", "Other", uvicorn="ws",
+        "Accepted for compatibility with uvicorn; there is one WebSocket implementation.", "Other",
+        ignored="fastserve has one WebSocket implementation, its own",
+        ignored_values=("websockets", "websockets-sansio", "wsproto"), uvicorn="ws",
     ),
 )  # fmt: skip
 

@@ -11,11 +11,12 @@ import os
 import socket
 import sys
 from collections.abc import Callable
-from typing import Any, NoReturn
+from typing import Any, NoReturn, cast
 
 from fastserve.bind import Bind
 from fastserve.config import STARTUP_FAILURE, Settings
-from fastserve.server import interface, logs, loops
+from fastserve.options import OPTIONS
+from fastserve.server import environment, interface, logs, loops
 from fastserve.server.importer import ImportFromStringError, import_from_string
 from fastserve.server.lifespan import LifespanOff, LifespanOn
 from fastserve.server.trace import MessageLogger
@@ -36,9 +37,19 @@ class Config(Settings):
     loaded_app: Any = None
     """The application as an ASGI 3 callable, once loaded."""
 
+    environment: dict[str, str]
+    """The variables that `env_file` has set."""
+
     def __post_init__(self) -> None:
+        # First of all: the file may say how many workers there are.
+        self.environment = self._load_environment()
         super().__post_init__()
         self.configure_logging()
+        if self.env_file is not None:
+            logger.info("Loading environment from '%s'", self.env_file)
+        for param, option in OPTIONS.items():
+            if option.setting and (reason := option.explanation(getattr(self, param))):
+                logger.info("%s=%r has no effect: %s.", param, getattr(self, param), reason)
 
     @property
     def asgi_version(self) -> str:
@@ -81,6 +92,14 @@ class Config(Settings):
             if not isinstance(self.log_config, str):
                 raise
             raise ValueError(f"log_config: cannot use {self.log_config!r}: {error}") from error
+
+    def _load_environment(self) -> dict[str, str]:
+        if self.env_file is None:
+            return {}
+        try:
+            return environment.load(cast(str, OPTIONS["env_file"].check(self.env_file)))
+        except ValueError as error:
+            raise ValueError(f"env_file: {error}") from None
 
     def load_app(self) -> Any:
         """Import the application and return it as it is. Logs the reason and exits where that fails."""

@@ -180,7 +180,9 @@ class System:
         self._oom_kills = oom_kills()
         self._failed_rebuild: str | None = None
         self._payload = _keep(pickle.dumps({
-            "preparation": _preparation(main_module), "config": pickle.dumps(config), "compat": installed(),
+            "preparation": _preparation(main_module), "config": pickle.dumps(config),
+            "env_file": config.env_file, "environment": config.environment,
+            "compat": installed(),
         }))  # fmt: skip
         self.board = Board()
         self._free_cells = deque(range(_CELLS))

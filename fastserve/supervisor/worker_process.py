@@ -28,7 +28,7 @@ from typing import TYPE_CHECKING, Final
 
 from fastserve.compat import install as install_compat
 from fastserve.config import STARTUP_FAILURE
-from fastserve.server import logs
+from fastserve.server import environment, logs
 from fastserve.server.config import Config
 from fastserve.server.drain import Drain
 from fastserve.server.server import Server
@@ -251,6 +251,8 @@ def read_settings(descriptor: int) -> Config:
     os.close(descriptor)
     if settings["compat"]:
         install_compat()
+    if settings["env_file"] is not None:
+        environment.reload(settings["env_file"], settings["environment"])
     # The configuration may name things of `__main__`: not before that is there.
     global preparing
     preparing = True

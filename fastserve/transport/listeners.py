@@ -125,6 +125,14 @@ def bind_unix(path: str, permissions: int | None, backlog: int) -> Listener:
     return listener
 
 
+def is_stale(path: str) -> bool:
+    """Whether there is a socket at `path` that nobody listens on: what `bind_unix` replaces."""
+    try:
+        return stat.S_ISSOCK(os.stat(path).st_mode) and not _is_answered(path)
+    except OSError:
+        return False
+
+
 def inherit(fd: int, backlog: int) -> Listener:
     """Listen on a socket that this process was started with; the descriptor itself stays open.
 

@@ -12,7 +12,7 @@ from tests.house.sources import imports, module_name, package_files, relative
 
 # From the top down. A folder stands for all that is in it.
 FLOORS: tuple[frozenset[str], ...] = (
-    frozenset({"cli", "__main__", "__init__", "main", "workers"}),
+    frozenset({"cli", "check", "__main__", "__init__", "main", "workers"}),
     frozenset({"supervisor", "supervisors"}),
     frozenset({"server", "importer", "logging", "middleware", "protocols"}),
     frozenset({"transport"}),
@@ -22,7 +22,7 @@ FLOORS: tuple[frozenset[str], ...] = (
     frozenset({"_fields", "_head", "_request_parser"}),
     frozenset({"_parser"}),
     frozenset({"_buffer", "_scan", "_chars", "_names", "_live"}),
-    frozenset({"compat", "options", "config", "bind", "cgroup", "errors", "types", "_version"}),
+    frozenset({"compat", "options", "config", "configuration_file", "bind", "cgroup", "errors", "types", "_version"}),
 )
 
 FILES = package_files(".py", ".pyi", ".pyx", ".pxd")

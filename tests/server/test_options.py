@@ -127,7 +127,7 @@ def test_command_line_wins_over_environment(parsed):
         ([], "Missing argument 'APP'."),
         (["a:a", "--prot", "1"], "No such option"),
         (["a:a", "--port", "65536"], "Invalid value for '--port': 65536 is not between 0 and 65535."),
-        (["a:a", "--port", "x"], "Invalid value for '--port': 'x' is not a whole number."),
+        (["a:a", "--port", "x"], "Invalid value for '--port': 'x' is not a valid integer."),
         (["a:a", "--backlog", "0"], "Invalid value for '--backlog': 0 is not between 1 and 2147483647."),
         (["a:a", "--timeout-header", "0"], "Invalid value for '--timeout-header': 0.0 is not more than 0."),
         (["a:a", "--timeout-header", "nan"], "Invalid value for '--timeout-header': nan is not a number of seconds."),
@@ -137,10 +137,10 @@ def test_command_line_wins_over_environment(parsed):
         (["a:a", "--header", "x y:z"], "Invalid value for '--header': 'x y' is not a field name."),
         (["a:a", "--header", "x:a\r\nb: c"], "is not a field value"),
         (["a:a", "--uds-permissions", "888"], "'888' is not an octal mode such as 660."),
-        (["a:a", "--log-config", "/nowhere.json"], "path '/nowhere.json' does not exist."),
+        (["a:a", "--log-config", "/nowhere.json"], "Path '/nowhere.json' does not exist."),
         (["a:a", "--log-level", "loud"], "'loud' is not one of 'critical'"),
         (["a:a", "--workers", "0"], "Invalid value for '--workers': 0 is not between 1 and 256."),
-        (["a:a", "--workers", "many"], "Invalid value for '--workers': 'many' is not a whole number."),
+        (["a:a", "--workers", "many"], "Invalid value for '--workers': 'many' is not a valid integer."),
         (["a:a", "--limit-max-rss", "lots"], "'lots' is not a number of bytes such as 65536, 64K or 1.5G."),
         (["a:a", "--limit-max-rss", "0"], "0 is not at least 1."),
         (["a:a", "--bind", "localhost"], "'localhost' is not host:port, [ipv6]:port, :port, unix:path or fd://number."),
@@ -161,7 +161,7 @@ def test_workers_given_win_over_web_concurrency(parsed):
 def test_web_concurrency_that_is_no_number(parsed):
     config, code, output = parsed("app:app", env={"WEB_CONCURRENCY": "x"})
     assert (config, code) == (None, 2)
-    assert "WEB_CONCURRENCY: 'x' is not a whole number" in output
+    assert "WEB_CONCURRENCY: 'x' is not a valid integer" in output
 
 
 def test_web_concurrency_holds_for_programs(monkeypatch):
