@@ -42,7 +42,7 @@ def _run(config: Config, *, main_module: bool = False) -> None:
             except OSError as error:
                 logger.error(error)
                 sys.exit(STARTUP_FAILURE)
-        if config.workers > 1 or config.supervise or config.preload:
+        if config.reload or config.workers > 1 or config.supervise or config.preload:
             _supervise(config, main_module)
         else:
             _run_server(config)
@@ -61,14 +61,14 @@ def _run_server(config: Config) -> None:
 
 def _supervise(config: Config, main_module: bool) -> None:
     if not isinstance(config.app, str):
-        logger.warning(
-            "You must pass the application as an import string to enable 'workers', 'supervise' or 'preload'."
-        )
+        wanted = "'reload' or 'workers'" if config.reload else "'workers', 'supervise' or 'preload'"
+        logger.warning("You must pass the application as an import string to enable %s.", wanted)
         sys.exit(STARTUP_FAILURE)
-    # Only those who have workers pay for it.
+    # Only those who have workers, or reload, pay for it.
+    from fastserve.supervisor.reloader import Reloader
     from fastserve.supervisor.supervisor import Supervisor
 
-    code = Supervisor(config, main_module=main_module).run()
+    code = (Reloader if config.reload else Supervisor)(config, main_module=main_module).run()
     if code:
         sys.exit(code)
 

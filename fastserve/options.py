@@ -449,7 +449,6 @@ _INTERFACES = Choice(("auto", "asgi3", "asgi2", "wsgi"))
 # Who builds one of these takes `missing` out of its rows.
 _NO_TLS: Final = "TLS is not supported yet"
 _NO_PROXIES: Final = "proxies' headers are not supported yet"
-_NO_RELOAD: Final = "reloading is not supported yet"
 _NO_WEBSOCKET: Final = "WebSocket is not supported yet"
 
 _TABLE: Final = (
@@ -609,25 +608,25 @@ _TABLE: Final = (
     # Reload
     Option(
         "reload", Flag(), False, "Restart the server when files change; for development.", "Reload",
-        missing=_NO_RELOAD, uvicorn="reload", gunicorn="reload",
+        uvicorn="reload", gunicorn="reload",
     ),
     Option(
         "reload_dirs", FilePath(exists=True), None,
         "Directory to watch; may be repeated. Default: the current directory.", "Reload",
-        name="--reload-dir", multiple=True, lone=True, missing=_NO_RELOAD, uvicorn="reload_dirs",
+        name="--reload-dir", multiple=True, lone=True, uvicorn="reload_dirs",
     ),
     Option(
         "reload_includes", Text("GLOB"), None, "Files to watch; may be repeated. Default: *.py.", "Reload",
-        name="--reload-include", multiple=True, lone=True, missing=_NO_RELOAD, uvicorn="reload_includes",
+        name="--reload-include", multiple=True, lone=True, uvicorn="reload_includes",
     ),
     Option(
         "reload_excludes", Text("GLOB"), None,
         "Files and directories not to watch; may be repeated. Default: .*, .py[cod], .sw.* and ~*.", "Reload",
-        name="--reload-exclude", multiple=True, lone=True, missing=_NO_RELOAD, uvicorn="reload_excludes",
+        name="--reload-exclude", multiple=True, lone=True, uvicorn="reload_excludes",
     ),
     Option(
         "reload_delay", Seconds(zero=True), 0.25, "Time between two looks at the files.", "Reload",
-        missing=_NO_RELOAD, uvicorn="reload_delay",
+        uvicorn="reload_delay",
     ),
     # Running
     Option(

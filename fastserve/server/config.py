@@ -50,6 +50,10 @@ class Config(Settings):
         for param, option in OPTIONS.items():
             if option.setting and (reason := option.explanation(getattr(self, param))):
                 logger.info("%s=%r has no effect: %s.", param, getattr(self, param), reason)
+        if (self.reload_dirs or self.reload_includes or self.reload_excludes) and not self.should_reload:
+            logger.warning(
+                "Current configuration will not reload as not all conditions are met, please refer to documentation."
+            )
 
     @property
     def asgi_version(self) -> str:

@@ -20,12 +20,24 @@ _MARGIN = 5.0
 
 
 class Endings:
-    """Every method takes a process that is alive; none of them changes its slot."""
+    """Every method takes a process that is alive; none of them changes its slot.
 
-    def __init__(self, settings: Settings, system: System, logger: logging.Logger) -> None:
+    `margin` and `last_words` are the seconds beyond a worker's own time limits, and those before SIGKILL.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        system: System,
+        logger: logging.Logger,
+        *,
+        margin: float = _MARGIN,
+        last_words: float = _LAST_WORDS,
+    ) -> None:
         self._system = system
         self._logger = logger
-        self._short = settings.timeout_graceful_cancel + _MARGIN
+        self._last_words = last_words
+        self._short = settings.timeout_graceful_cancel + margin
         shutdown = settings.timeout_graceful_shutdown
         self._long = inf if shutdown is None else shutdown + self._short
 
@@ -51,14 +63,14 @@ class Endings:
         """No more grace: SIGQUIT."""
         worker.process.signal(signal.SIGQUIT)
         worker.patience = inf
-        worker.kill_at = min(worker.kill_at, self._system.now() + _LAST_WORDS)
+        worker.kill_at = min(worker.kill_at, self._system.now() + self._last_words)
 
     def give_up(self, worker: Incarnation) -> None:
         """Hear what it is doing, then kill it."""
         self.expect(worker)
         worker.process.signal(signal.SIGUSR2)
         worker.patience = inf
-        worker.kill_at = self._system.now() + _LAST_WORDS
+        worker.kill_at = self._system.now() + self._last_words
 
     def kill(self, worker: Incarnation) -> None:
         self.expect(worker)

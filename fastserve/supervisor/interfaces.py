@@ -30,6 +30,9 @@ class Process(Protocol):
     def pid(self) -> int:
         """0 until it is known."""
 
+    def begin(self) -> None:
+        """Import the application and start it: for a process that has been held back until now."""
+
     def signal(self, number: int) -> None:
         """Send a signal; where the pid is not known yet, as soon as it is."""
 
@@ -55,8 +58,11 @@ class System(Protocol):
     def now(self) -> float:
         """Seconds of a clock that never goes back."""
 
-    def spawn(self, slot: int) -> Process:
-        """Start a process for the slot. Raises OSError."""
+    def spawn(self, slot: int, *, hold: bool = False) -> Process:
+        """Start a process for the slot. Raises OSError.
+
+        `hold`: it imports nothing of the application before `Process.begin`, but connections may be passed to it.
+        """
 
     def open_slot(self, slot: int) -> None:
         """Make the slot's listeners and channel unless they exist. Raises OSError."""

@@ -13,14 +13,14 @@ import signal
 import socket
 from collections.abc import Callable, Generator
 from types import FrameType
-from typing import Final
+from typing import Final, Protocol
 
 from fastserve.config import STARTUP_FAILURE
 from fastserve.server import logs
 from fastserve.server.config import Config
 from fastserve.supervisor import host, worker_process
 from fastserve.supervisor.policy import Policy
-from fastserve.supervisor.system import System
+from fastserve.supervisor.system import Events, System
 from fastserve.transport.listeners import SlotBinds
 
 HANDLED_SIGNALS: Final = (
@@ -37,6 +37,17 @@ logger = logging.getLogger("fastserve.error")
 
 # What pickle raises for objects that it cannot take along.
 _UNPICKLABLE = (pickle.PicklingError, TypeError, AttributeError)
+
+
+class Decisions(Events, Protocol):
+    """What the loop drives: `Policy`, or what takes its place."""
+
+    exit_code: int | None
+
+    def start(self) -> None: ...
+    def signalled(self, number: int) -> None: ...
+    def tick(self) -> None: ...
+    def deadline(self) -> float: ...
 
 
 class Supervisor:
@@ -74,12 +85,17 @@ class Supervisor:
                 logger.error("Cannot pass the options on to worker processes: %s", error)
                 return STARTUP_FAILURE
             host.set_process_title(f"{config.process_name}: supervisor [{config.app}]")
-            with contextlib.closing(system), _signals(selector) as arrived:
-                system.events = policy = Policy(config, system)
+            with contextlib.closing(system), _signals(selector) as arrived, self._policy(system, selector) as policy:
+                system.events = policy
                 return _loop(selector, system, policy, arrived)
 
+    @contextlib.contextmanager
+    def _policy(self, system: System, selector: selectors.BaseSelector) -> Generator[Decisions, None, None]:
+        """What decides, for as long as the loop runs."""
+        yield Policy(self._config, system)
 
-def _loop(selector: selectors.BaseSelector, system: System, policy: Policy, arrived: Callable[[], list[int]]) -> int:
+
+def _loop(selector: selectors.BaseSelector, system: System, policy: Decisions, arrived: Callable[[], list[int]]) -> int:
     policy.start()
     while policy.exit_code is None:
         due = min(policy.deadline(), system.deadline(), system.now() + _LONGEST_WAIT)

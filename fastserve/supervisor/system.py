@@ -31,7 +31,7 @@ from fastserve.supervisor.control import Control
 from fastserve.supervisor.interfaces import Exit, Process
 from fastserve.supervisor.systemd import Notifier
 from fastserve.supervisor.worker_process import COMMON, WITHHELD_SIGNALS
-from fastserve.transport._board import STARTING, Board
+from fastserve.transport._board import READY, STARTING, Board
 from fastserve.transport.listeners import SlotBinds
 
 _PACKAGE_ROOT: Final = str(Path(__file__).parents[2])
@@ -50,6 +50,9 @@ _RETRY = 0.02
 _EXITS_REMEMBERED = 64
 
 _RECEIVE_SIZE = 65536
+
+# Seconds for which a process that is held back counts as one that takes connections.
+_HOLD = 3600.0
 
 logger = logging.getLogger("fastserve.error")
 
@@ -128,6 +131,12 @@ class Incarnation:
         with contextlib.suppress(ProcessLookupError):
             os.kill(self.pid, number)
 
+    def begin(self) -> None:
+        # Whoever could have passed connections to it is gone; it says itself when it takes them from others.
+        self._system.board.set_state(self.cell, STARTING)
+        self._system.board.set_heartbeat(self.cell, 0.0)
+        self.connection.send({"do": "start", "slot": self.slot, "cell": self.cell})
+
     def serve(self, slots: frozenset[int]) -> None:
         self.connection.send({"do": "serve", "slots": sorted(slots)})
 
@@ -199,7 +208,7 @@ class System:
     def now(self) -> float:
         return time.monotonic()
 
-    def spawn(self, slot: int) -> Incarnation:
+    def spawn(self, slot: int, *, hold: bool = False) -> Incarnation:
         self.open_slot(slot)
         if not self._free_cells:
             raise OSError("too many processes that are yet to end")
@@ -233,7 +242,12 @@ class System:
         self._selector.register(reader, selectors.EVENT_READ, lambda: self._read_dump(process))
         for known in self._slots.values():
             known.send_to(process.connection)
-        process.connection.send({"do": "start", "slot": slot, "cell": process.cell})
+        if hold:
+            # What is passed on now stays in the slot's channel until it reads there.
+            self.board.set_state(process.cell, READY)
+            self.board.set_heartbeat(process.cell, self.now() + _HOLD)
+        else:
+            process.begin()
         return process
 
     def open_slot(self, slot: int) -> None:

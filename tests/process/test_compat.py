@@ -68,3 +68,16 @@ def test_a_supervisor_of_the_programs_own(start, program):
     process.wait_for("Started server process", 2)
     assert process.get()[1] == b"fastserve.server.server"
     assert process.stop(signal.SIGTERM) == 0
+
+
+def test_a_reloader_of_the_programs_own(start, program, folder):
+    program(SCRIPT.split("if __name__")[0] + UNTIL_SIGNALLED.replace("workers=2", "reload=True").replace(
+        "supervisors.Multiprocess(config, ", "supervisors.ChangeReload(config, target=uvicorn.Server(config).run, "
+    ))  # fmt: skip
+    process = start("program.py", server="fastserve.compat")
+    process.wait_for("Started server process")
+    assert process.get()[1] == b"fastserve.server.server"
+    (folder / "another.py").write_text("")
+    process.wait_for("Started server process", 2)
+    assert process.get()[1] == b"fastserve.server.server"
+    assert process.stop(signal.SIGTERM) == 0

@@ -22,6 +22,7 @@ class FakeProcess:
         self.slot = slot
         self.pid = pid
         self.alive = True
+        self.is_held = False
         self.is_ready = False
         self.is_leaving = False
         self.retired = False
@@ -51,6 +52,11 @@ class FakeProcess:
             self.is_leaving = True
         if self.alive and not self.stuck and (number == signal.SIGKILL or number in self.obeys):
             self.system.dying.append((self, 0 if number == signal.SIGTERM else -number))
+
+    def begin(self) -> None:
+        assert self.is_held, "told to begin twice"
+        self.system.tell(self, "begin", None)
+        self.is_held = False
 
     def serve(self, slots: frozenset[int]) -> None:
         assert self.is_ready, "told to serve before it was ready"
@@ -95,11 +101,12 @@ class FakeSystem:
     def now(self) -> float:
         return self.clock
 
-    def spawn(self, slot: int) -> FakeProcess:
+    def spawn(self, slot: int, *, hold: bool = False) -> FakeProcess:
         assert slot in self.opened
         if slot in self.refuses_spawn:
             raise OSError("no more processes")
         process = FakeProcess(self, slot, 100 + len(self.processes))
+        process.is_held = hold
         self.processes.append(process)
         return process
 
