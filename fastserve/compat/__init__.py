@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import Final
 
 from fastserve.compat import loggers, modules
+from fastserve.config import LogConfig
 
-__all__ = ["install", "installed"]
+__all__ = ["adopt", "install", "installed"]
 
 SEARCH_PATH: Final = str(Path(__file__).parent / "path")
 """A directory with a `uvicorn` that installs this one: for PYTHONPATH."""
@@ -45,3 +46,15 @@ def install(*, subprocesses: bool = False) -> None:
         paths = os.environ.get("PYTHONPATH", "")
         if SEARCH_PATH not in paths.split(os.pathsep):
             os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, (SEARCH_PATH, paths)))
+
+
+def adopt(log_config: LogConfig) -> None:
+    """Make a logging configuration that was written for uvicorn one for us: one that speaks of its loggers.
+
+    Where uvicorn itself has been imported its formatters stay, and only the loggers' names become uvicorn's.
+    """
+    if loggers.are_named_in(log_config):
+        if "uvicorn" in sys.modules:
+            loggers.rename()
+        else:
+            install()

@@ -6,12 +6,16 @@ state. From then on only uvicorn's names are registered, so that a logging confi
 """
 
 import logging
+import re
 from typing import Any
 
-from fastserve.config import LOGGING_CONFIG
+from fastserve.config import LOGGING_CONFIG, LogConfig
 
 _OURS = "fastserve"
 _THEIRS = "uvicorn"
+
+# The name alone or the beginning of a longer one, in a file of any format.
+_MENTIONED = re.compile(rf"(?<![\w.]){_THEIRS}(?!\w)")
 
 
 class _Manager(logging.Manager):
@@ -33,6 +37,20 @@ def rename() -> None:
     configured = LOGGING_CONFIG["loggers"]
     for name in list(configured):
         configured[_renamed(name)] = configured.pop(name)
+
+
+def are_named_in(log_config: LogConfig) -> bool:
+    """Whether a logging configuration, in a dictionary or a file, speaks of uvicorn's loggers."""
+    if isinstance(log_config, dict):
+        return any(_MENTIONED.match(name) for name in log_config.get("loggers", ()))
+    if isinstance(log_config, str):
+        try:
+            with open(log_config, encoding="utf-8") as file:
+                return _MENTIONED.search(file.read()) is not None
+        except (OSError, ValueError):
+            # Whoever configures logging from it finds the same, and says so.
+            return False
+    return False
 
 
 def _renamed(name: str) -> str:

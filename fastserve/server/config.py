@@ -14,6 +14,7 @@ from collections.abc import Callable
 from typing import Any, NoReturn, cast
 
 from fastserve.bind import Bind
+from fastserve.compat import adopt
 from fastserve.config import STARTUP_FAILURE, Settings
 from fastserve.options import OPTIONS
 from fastserve.server import environment, interface, logs, loops
@@ -90,6 +91,7 @@ class Config(Settings):
 
     def configure_logging(self) -> None:
         """Set up the loggers of this process. Raises ValueError for a configuration file that cannot be used."""
+        adopt(self.log_config)
         try:
             logs.configure(self.log_config, self.log_level, self.access_log, self.use_colors)
         except _BAD_LOG_CONFIG as error:

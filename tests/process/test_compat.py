@@ -1,5 +1,6 @@
 """Programs that speak of uvicorn, run by `python -m fastserve.compat` and by their own `install()`."""
 
+import json
 import signal
 
 import pytest
@@ -81,3 +82,30 @@ def test_a_reloader_of_the_programs_own(start, program, folder):
     process.wait_for("Started server process", 2)
     assert process.get()[1] == b"fastserve.server.server"
     assert process.stop(signal.SIGTERM) == 0
+
+
+LOG_CONFIG = {
+    "version": 1,
+    "formatters": {
+        "default": {"()": "uvicorn.logging.DefaultFormatter", "fmt": "%(levelprefix)s [%(name)s] %(message)s"},
+        "access": {"()": "uvicorn.logging.AccessFormatter", "fmt": "ACCESS %(request_line)s %(status_code)s"},
+    },
+    "handlers": {
+        "default": {"class": "logging.StreamHandler", "formatter": "default"},
+        "access": {"class": "logging.StreamHandler", "formatter": "access", "stream": "ext://sys.stdout"},
+    },
+    "loggers": {
+        "uvicorn": {"handlers": ["default"], "level": "INFO"},
+        "uvicorn.access": {"handlers": ["access"], "level": "INFO", "propagate": False},
+    },
+}
+
+
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_a_logging_configuration_for_uvicorn_and_our_own_command(start, folder, workers):
+    (folder / "log.json").write_text(json.dumps(LOG_CONFIG))
+    process = start("webapp:app", "--port", "0", "--log-config", "log.json", "--workers", workers)
+    process.wait_for(r"^INFO:     \[uvicorn\.error\] Started server process", int(workers))
+    assert process.get("/x")[1] == b"/x"
+    process.wait_for(r"^ACCESS GET /x HTTP/1\.1 200 OK$")
+    assert process.stop() == 0
