@@ -25,6 +25,7 @@ cdef class Endpoint:
     cdef readonly object client     # (host: str, port: int), or None for a Unix socket
     cdef readonly object server     # (host: str, port: int), or (path: str, None)
     cdef readonly str scheme        # "http" or "https"
+    cdef readonly dict tls          # ASGI's `tls` extension; None without TLS
     cdef object cache               # the gateway's own, for what it derives from the above; None at first
     cdef str _peer
 

@@ -1,11 +1,17 @@
 from collections.abc import Callable
+from typing import Any
 
 class Endpoint:
     client: tuple[str, int] | None
     server: tuple[str, int | None] | None
     scheme: str
+    tls: dict[str, Any] | None
     def __init__(
-        self, client: tuple[str, int] | None, server: tuple[str, int | None] | None, scheme: str = "http"
+        self,
+        client: tuple[str, int] | None,
+        server: tuple[str, int | None] | None,
+        scheme: str = "http",
+        tls: dict[str, Any] | None = None,
     ) -> None: ...
 
 class Responder: ...

@@ -16,13 +16,20 @@ cdef class Endpoint:
     """Who is at the two ends of a connection.
 
     client: (host, port) of the peer, or None on a Unix socket. server: (host, port) of this end, or (path, None).
-    scheme: "http" or "https".
+    scheme: "http" or "https". tls: what is known of the connection's TLS, as ASGI's `tls` extension has it.
     """
 
-    def __init__(self, client: tuple[str, int] | None, server: tuple[str, int | None] | None, scheme: str = "http"):
+    def __init__(
+        self,
+        client: tuple[str, int] | None,
+        server: tuple[str, int | None] | None,
+        scheme: str = "http",
+        tls: dict | None = None,
+    ):
         self.client = client
         self.server = server
         self.scheme = scheme
+        self.tls = tls
 
     cdef str peer(self):
         if self._peer is None:

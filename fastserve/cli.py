@@ -43,6 +43,8 @@ def _run(config: Config, *, main_module: bool = False) -> None:
                 logger.error(error)
                 sys.exit(STARTUP_FAILURE)
         if config.reload or config.workers > 1 or config.supervise or config.preload:
+            # Here rather than in every worker.
+            config.check_certificates()
             _supervise(config, main_module)
         else:
             _run_server(config)
@@ -50,6 +52,7 @@ def _run(config: Config, *, main_module: bool = False) -> None:
 
 def _run_server(config: Config) -> None:
     # Imported here, where no loop runs yet: an application may use asyncio.run while it is imported.
+    config.load_certificates()
     config.load_app()
     notifier = Notifier()
     server = NotifyingServer(config, notifier) if notifier.enabled else Server(config)

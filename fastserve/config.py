@@ -216,6 +216,6 @@ _ELSEWHERE: Final = {
     "ProxyHeadersMiddleware": "fastserve.middleware.proxy_headers",
     "TRACE_LOG_LEVEL": "fastserve.server.logs",
     "WSGIMiddleware": "fastserve.server.wsgi",
-    "create_ssl_context": "fastserve.server.tls",
+    "create_ssl_context": "fastserve.server.config",
     "import_from_string": "fastserve.server.importer",
 }

@@ -447,7 +447,6 @@ class Option:
 _INTERFACES = Choice(("auto", "asgi3", "asgi2", "wsgi"))
 
 # Who builds one of these takes `missing` out of its rows.
-_NO_TLS: Final = "TLS is not supported yet"
 _NO_PROXIES: Final = "proxies' headers are not supported yet"
 _NO_WEBSOCKET: Final = "WebSocket is not supported yet"
 
@@ -520,42 +519,42 @@ _TABLE: Final = (
     # TLS
     Option(
         "ssl_keyfile", FilePath(), None, "Private key (PEM); with it or --ssl-certfile the server speaks TLS.", "TLS",
-        optional=True, missing=_NO_TLS, uvicorn="ssl_keyfile", gunicorn="keyfile",
+        optional=True, uvicorn="ssl_keyfile", gunicorn="keyfile",
     ),
     Option(
         "ssl_certfile", FilePath(), None, "Certificate chain (PEM); the key too, without --ssl-keyfile.", "TLS",
-        optional=True, missing=_NO_TLS, uvicorn="ssl_certfile", gunicorn="certfile",
+        optional=True, uvicorn="ssl_certfile", gunicorn="certfile",
     ),
     Option(
         "ssl_keyfile_password", Text(), None, "Password of an encrypted private key.", "TLS",
-        optional=True, missing=_NO_TLS, uvicorn="ssl_keyfile_password",
+        optional=True, uvicorn="ssl_keyfile_password",
     ),
     Option(
         "ssl_version", Integer(0), int(ssl.PROTOCOL_TLS_SERVER), "Protocol, a number of the ssl module.", "TLS",
-        missing=_NO_TLS, uvicorn="ssl_version", gunicorn="ssl_version",
+        uvicorn="ssl_version", gunicorn="ssl_version",
     ),
     Option(
         "ssl_cert_reqs", Integer(0, 2), int(ssl.CERT_NONE),
         "Client certificates: 0 none, 1 optional, 2 required; a number of the ssl module.", "TLS",
-        missing=_NO_TLS, uvicorn="ssl_cert_reqs", gunicorn="cert_reqs",
+        uvicorn="ssl_cert_reqs", gunicorn="cert_reqs",
     ),
     Option(
         "ssl_ca_certs", FilePath(), None, "Authorities that client certificates are checked against (PEM).", "TLS",
-        optional=True, missing=_NO_TLS, uvicorn="ssl_ca_certs", gunicorn="ca_certs",
+        optional=True, uvicorn="ssl_ca_certs", gunicorn="ca_certs",
     ),
     Option(
         "ssl_ciphers", Text(), None, "Ciphers of TLS 1.2 and older, as OpenSSL writes them. Default: OpenSSL's.", "TLS",
-        optional=True, missing=_NO_TLS, uvicorn="ssl_ciphers", gunicorn="ciphers",
+        optional=True, uvicorn="ssl_ciphers", gunicorn="ciphers",
     ),
     Option(
         "ssl_sni", NamedCertificate(), None,
         "Certificate for clients that ask for this name, which may begin with '*.'; may be repeated.", "TLS",
-        multiple=True, missing=_NO_TLS,
+        multiple=True,
     ),
     Option(
         "ssl_context_factory", Function(), None,
         "Called with the Config and a function that makes the usual SSLContext; returns the SSLContext to use.", "TLS",
-        optional=True, command_line=False, missing=_NO_TLS, gunicorn="ssl_context",
+        optional=True, command_line=False, gunicorn="ssl_context",
     ),
     # Proxies
     Option(
@@ -769,7 +768,7 @@ _TABLE: Final = (
     ),
     Option(
         "timeout_ssl_handshake", Seconds(), 10.0, "Time for a TLS handshake.", "Timeouts",
-        optional=True, missing=_NO_TLS,
+        optional=True,
     ),
     Option(
         "timeout_body", Seconds(), 60.0, "Longest pause of a client in the middle of a request's body.", "Timeouts",

@@ -255,7 +255,8 @@ cdef class AsgiGateway(Handler):
 
     cdef dict _scope(self, Exchange exchange):
         cdef ScopeTemplate template = exchange.endpoint.cache
-        cdef dict scope, asgi, state, extensions
+        cdef dict scope, asgi, state
+        cdef dict extensions = None
         cdef int index
         if (
             template is None
@@ -266,7 +267,7 @@ cdef class AsgiGateway(Handler):
             template = self._template(exchange)
         scope = self.spare_scope
         self.spare_scope = None
-        if scope is not None and self.lent_minor == exchange.minor and (
+        if scope is not None and self.lent_minor == exchange.minor and exchange.endpoint.tls is None and (
                 self.lent_state == fastserve_version(<PyObject*> self.state)):
             for index in range(SCOPE_FIXED):
                 if self.lent_values[index] is not template.values[index]:
@@ -287,8 +288,13 @@ cdef class AsgiGateway(Handler):
                 self.lent_dict_versions[index] = fastserve_version(self.lent_dicts[index])
             self.lent_state = fastserve_version(<PyObject*> self.state)
             self.lent_minor = exchange.minor
-        memcpy(self.lent_values, template.values, sizeof(self.lent_values))
         scope[HEADERS] = exchange.fields
+        if exchange.endpoint.tls is not None:
+            # One more dictionary that each request has as its own: no other request gets this scope.
+            extensions["tls"] = PyDict_Copy(exchange.endpoint.tls)
+            self.lent = NULL
+            return scope
+        memcpy(self.lent_values, template.values, sizeof(self.lent_values))
         self.lent = <PyObject*> scope
         self.lent_version = fastserve_version(self.lent)
         return scope

@@ -173,6 +173,11 @@ cdef class Worker(WorkerState):
 
     # --- for the server
 
+    def warn(self, message: str) -> None:
+        """Log a warning about a client, at the same bounded rate as rejected requests."""
+        self.now = self.clock.now()
+        self.note(None, message)
+
     @property
     def connections(self) -> int:
         """Number of open connections."""

@@ -12,6 +12,7 @@ from fastserve.server.config import Config
 from fastserve.transport._balance import Balancer
 from fastserve.transport._loop import protocol_factory
 from fastserve.transport.accept import LoopTransport, NativeTransport, Transport
+from fastserve.transport.handshakes import TlsTransport
 from fastserve.types import WorkerProtocol
 
 # A keep-alive time of 0 closes a connection as soon as it is idle; the worker's 0 is no deadline.
@@ -67,7 +68,10 @@ def assemble(
     )
 
     transport: Transport
-    if config.transport == "loop":
+    certificates = config.load_certificates()
+    if certificates is not None:
+        transport = TlsTransport(worker, loop, protocol_factory(worker), certificates, config.timeout_ssl_handshake)
+    elif config.transport == "loop":
         transport = LoopTransport(loop, protocol_factory(worker))
     else:
         transport = NativeTransport(worker, loop, balancer)

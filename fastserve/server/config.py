@@ -11,6 +11,7 @@ import os
 import socket
 import sys
 from collections.abc import Callable
+from ssl import SSLContext
 from typing import Any, NoReturn, cast
 
 from fastserve.bind import Bind
@@ -24,11 +25,28 @@ from fastserve.server.trace import MessageLogger
 from fastserve.server.wsgi import WSGIMiddleware
 from fastserve.transport import listeners
 from fastserve.transport.listeners import Listener
+from fastserve.transport.tls import Certificates, TlsError, TlsFiles
 
 logger = logging.getLogger("fastserve.error")
 
+# uvicorn ends in a traceback there.
+_TLS_FAILURE = 1
+
 # What the readers of logging configuration files raise for a file that makes no sense.
 _BAD_LOG_CONFIG = (OSError, ValueError, KeyError, TypeError, AttributeError, RuntimeError, configparser.Error)
+
+
+def create_ssl_context(
+    certfile: str,
+    keyfile: str | None,
+    password: str | None,
+    ssl_version: int,
+    cert_reqs: int,
+    ca_certs: str | None,
+    ciphers: str | None,
+) -> SSLContext:
+    """A context for a server, from files (PEM), as uvicorn's function of this name. Raises TlsError."""
+    return TlsFiles(certfile, keyfile, password, int(ssl_version), int(cert_reqs), ca_certs, ciphers).load()
 
 
 class Config(Settings):
@@ -37,6 +55,7 @@ class Config(Settings):
     loaded: bool = False
     loaded_app: Any = None
     """The application as an ASGI 3 callable, once loaded."""
+    _certificates: Certificates | None = None
 
     environment: dict[str, str]
     """The variables that `env_file` has set."""
@@ -45,6 +64,12 @@ class Config(Settings):
         # First of all: the file may say how many workers there are.
         self.environment = self._load_environment()
         super().__post_init__()
+        if self.is_ssl and self.transport == "native":
+            raise ValueError("transport: 'native' cannot speak TLS; 'auto' and 'loop' can")
+        if self.ssl_sni and not self.is_ssl:
+            raise ValueError("ssl_sni: ssl_certfile is needed for clients that ask for another name, or for none")
+        if self.ssl_keyfile and not self.ssl_certfile and self.ssl_context_factory is None:
+            raise ValueError("ssl_keyfile: ssl_certfile is needed as well")
         self.configure_logging()
         if self.env_file is not None:
             logger.info("Loading environment from '%s'", self.env_file)
@@ -55,6 +80,21 @@ class Config(Settings):
             logger.warning(
                 "Current configuration will not reload as not all conditions are met, please refer to documentation."
             )
+
+    @property
+    def is_ssl(self) -> bool:
+        """Whether the server speaks TLS."""
+        return bool(self.ssl_keyfile or self.ssl_certfile or self.ssl_context_factory)
+
+    @property
+    def is_native(self) -> bool:
+        """Whether connections are the worker's own, and may go to another worker."""
+        return self.transport != "loop" and not self.is_ssl
+
+    @property
+    def ssl(self) -> SSLContext | None:
+        """The context of new TLS connections; None without TLS, and before the configuration is loaded."""
+        return self._certificates.context if self._certificates is not None else None
 
     @property
     def asgi_version(self) -> str:
@@ -115,7 +155,8 @@ class Config(Settings):
             self._fail("Error loading ASGI app. %s", error)
 
     def load(self) -> None:
-        """Import the application, call it if it is a factory, and find out its interface."""
+        """Load certificates, import the application, call it if it is a factory, and find out its interface."""
+        self.load_certificates()
         app = self._from_factory(self.load_app())
         if self.interface == "auto":
             self.interface = interface.detect(app)
@@ -127,6 +168,47 @@ class Config(Settings):
             app = MessageLogger(app)
         self.loaded_app = app
         self.loaded = True
+
+    def load_certificates(self) -> Certificates | None:
+        """The certificates, loaded at the first call; None without TLS. Logs what is wrong with them and exits, with
+        the code that uvicorn exits with."""
+        if self._certificates is None and self.is_ssl:
+            named = [(name, self._tls_files(certfile, keyfile)) for name, certfile, keyfile in self.ssl_sni]
+            paths = [path for path in (self.ssl_certfile, self.ssl_keyfile, self.ssl_ca_certs) if path]
+            try:
+                self._certificates = Certificates(self._make_context, named, paths)
+            except TlsError as error:
+                self._fail("Error loading TLS files. %s", error, code=_TLS_FAILURE)
+        return self._certificates
+
+    def check_certificates(self) -> None:
+        """As `load_certificates`, without keeping them: this process does not serve."""
+        self.load_certificates()
+        self._certificates = None
+
+    def _make_context(self) -> SSLContext:
+        if self.ssl_context_factory is None:
+            return self._default_context()
+        context = self.ssl_context_factory(self, self._default_context)
+        if not isinstance(context, SSLContext):
+            raise TypeError(f"`ssl_context_factory` must return an `ssl.SSLContext`, got {type(context).__name__}")
+        return context
+
+    def _default_context(self) -> SSLContext:
+        if not self.ssl_certfile:
+            raise RuntimeError("The default of `ssl_context_factory` needs `ssl_certfile`, which is not set.")
+        return self._tls_files(self.ssl_certfile, self.ssl_keyfile).load()
+
+    def _tls_files(self, certfile: str, keyfile: str | None) -> TlsFiles:
+        return TlsFiles(
+            certfile,
+            keyfile,
+            self.ssl_keyfile_password,
+            self.ssl_version,
+            self.ssl_cert_reqs,
+            self.ssl_ca_certs,
+            self.ssl_ciphers,
+        )
 
     def get_loop_factory(self) -> loops.LoopFactory | None:
         """The factory of the event loop; None where asyncio's policy decides. Logs and exits without the loop."""
@@ -182,7 +264,7 @@ class Config(Settings):
         else:
             host = bind.host or name[0]
             address = "%s://[%s]:%d" if ":" in host else "%s://%s:%d"
-            arguments = ("http", host, name[1])
+            arguments = ("https" if self.is_ssl else "http", host, name[1])
         prefix, suffix = "Fastserve running on ", " (Press CTRL+C to quit)"
         logger.info(
             prefix + address + suffix,
@@ -210,6 +292,6 @@ class Config(Settings):
             )
         return app
 
-    def _fail(self, message: str, *arguments: object) -> NoReturn:
+    def _fail(self, message: str, *arguments: object, code: int = STARTUP_FAILURE) -> NoReturn:
         logger.error(message, *arguments)
-        sys.exit(STARTUP_FAILURE)
+        sys.exit(code)

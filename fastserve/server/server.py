@@ -45,6 +45,9 @@ _ONE_SIGNAL = 0.5
 
 _TICK = 0.1
 
+# Seconds that handshakes under way get when the server stops.
+_SETTLING = 2.0
+
 # Seconds that cancelled tasks get to clean up when the exit is forced.
 _FORCED = 1.0
 
@@ -53,6 +56,10 @@ logger = logging.getLogger("fastserve.error")
 
 def _nothing() -> None:
     return None
+
+
+async def _no_time(timeout: float) -> None:
+    pass
 
 
 class ServerState:
@@ -92,6 +99,7 @@ class Server:
         self._changes: Changes | None = None
         self._drain: Drain | None = None
         self._close_worker: Callable[[], None] = _nothing
+        self._settle: Callable[[float], Coroutine[Any, Any, None]] = _no_time
         self._listeners: list[Listener] = []
         self._captured_signals: list[int] = []
         self._first_signal_at = 0.0
@@ -197,6 +205,7 @@ class Server:
     def _start_worker(self) -> "Transport":
         """Put together what serves on the running loop; returns what gives it connections."""
         worker, transport, self._close_worker = self.assemble(asyncio.get_running_loop())
+        self._settle = transport.settle
         if self.limit_max_requests is not None:
             worker.request_limit = self.limit_max_requests
             worker.on_limit = self._on_limit
@@ -252,6 +261,8 @@ class Server:
         self._close_listeners(sockets)
         worker = self.server_state.worker
         if worker is not None:
+            if not self.force_exit:
+                await self._settle(_SETTLING)
             self._drain = self._make_drain(worker)
             if self.force_exit:
                 self._drain.force()

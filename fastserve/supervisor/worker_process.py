@@ -37,6 +37,7 @@ from fastserve.supervisor.control import Control, Message
 from fastserve.transport._balance import Balancer
 from fastserve.transport._board import DRAINING, READY, Board
 from fastserve.transport.accept import NativeServer, NativeTransport, Transport
+from fastserve.transport.handshakes import TlsServer
 from fastserve.types import WorkerProtocol
 
 if TYPE_CHECKING:
@@ -108,7 +109,7 @@ class Served:
 
     def _close(self, *, accept_queued: bool) -> None:
         for server, sock in self.servers:
-            if isinstance(server, NativeServer):
+            if isinstance(server, NativeServer | TlsServer):
                 server.close(accept_queued)
             else:
                 server.close()
@@ -298,7 +299,7 @@ class WorkerServer(Server):
         from fastserve.server.assembly import assemble
 
         process = self._process
-        if self.config.transport != "loop":
+        if self.config.is_native:
             self._balancer = Balancer(process.board, process.slot, process.cell)
             for slot in process.slots:
                 self._join(slot)

@@ -20,6 +20,9 @@ cdef class LoopStream(Stream):
     cdef bint reading           # the transport reads
     cdef bytearray private      # receives while the shared buffer is lent; None otherwise
     cdef Endpoint facts         # made at the first question
+    cdef int tls_fd             # the socket below TLS; -1 without TLS
+    cdef object lingering       # timer of a TLS connection that waits for the peer's close_notify; or None
 
     cdef int _deliver(self, const char* data, Py_ssize_t size) except -1
+    cdef int _close_transport(self) except -1
     cdef Py_ssize_t _sent(self, Py_ssize_t result) except -1

@@ -4,6 +4,9 @@ The loop receives (into the worker's one buffer, `asyncio.BufferedProtocol`), th
 from the protocol's memory, and only what the kernel does not take is copied and handed to the transport. From then on
 until the transport has sent it all (`resume_writing`, its water marks are zero) everything goes through the transport,
 so that bytes stay in order. Over TLS everything always does.
+
+A TLS transport that is closed waits for the peer's close_notify, which many clients never send. Here it closes once the
+peer's kernel has everything and some time has passed.
 """
 
 import asyncio
@@ -16,6 +19,8 @@ from libc.string cimport memset
 
 from fastserve._exchange cimport Endpoint
 from fastserve.protocol._connection cimport Connection, Stream, WorkerState
+
+from fastserve.transport.tls import tls_facts
 
 cdef extern from "<sys/socket.h>" nogil:
     ctypedef Py_ssize_t ssize_t
@@ -40,8 +45,17 @@ cdef extern from "<sys/socket.h>" nogil:
         iovec* msg_iov
         size_t msg_iovlen
 
+cdef extern from "<sys/ioctl.h>" nogil:
+    int ioctl(int fd, unsigned long request, ...)
+
+cdef extern from "<linux/sockios.h>" nogil:
+    unsigned long SIOCOUTQ
+
 cdef enum:
     RECEIVE_SIZE = 262144       # bytes one read may bring
+
+# Seconds for the peer's close_notify: a client that hangs up properly needs a round trip.
+cdef double LINGER = 0.5
 
 
 cdef class Receiver:
@@ -61,6 +75,7 @@ cdef class LoopStream(Stream):
         self.worker = worker
         self.receiver = receiver
         self.fd = -1
+        self.tls_fd = -1
 
     # --- called by the event loop
 
@@ -69,9 +84,14 @@ cdef class LoopStream(Stream):
         sock = transport.get_extra_info("socket")
         self.transport = transport
         self.reading = True
-        if transport.get_extra_info("sslcontext") is None and sock is not None:
-            self.fd = sock.fileno()
-        transport.set_write_buffer_limits(0)
+        if transport.get_extra_info("sslcontext") is not None:
+            self.tls_fd = sock.fileno()
+            # At 0 a TLS transport would say at every write that it is full.
+            transport.set_write_buffer_limits(1, 0)
+        else:
+            if sock is not None:
+                self.fd = sock.fileno()
+            transport.set_write_buffer_limits(0)
         self.connection = self.worker.new_connection()
         try:
             self.connection.opened(self)
@@ -101,7 +121,7 @@ cdef class LoopStream(Stream):
 
     cdef int _deliver(self, const char* data, Py_ssize_t size) except -1:
         cdef Connection connection = self.connection
-        if connection is None:
+        if connection is None or self.closing:
             return 0
         try:
             connection.received(data, size)
@@ -124,7 +144,11 @@ cdef class LoopStream(Stream):
         self.transport = None
         self.closing = True
         self.fd = -1
+        self.tls_fd = -1
         self.blocked = False
+        if self.lingering is not None:
+            self.lingering.cancel()
+            self.lingering = None
         self.connection = None
         if connection is not None:
             try:
@@ -145,8 +169,26 @@ cdef class LoopStream(Stream):
                 connection.drained()
             except BaseException as error:
                 self.worker.call_failed(connection, error)
+        if self.closing and self.tls_fd >= 0 and self.lingering is None:
+            self._close_transport()
 
     # --- called by the protocol
+
+    cdef int _close_transport(self) except -1:
+        self.transport.close()
+        if self.transport is not None and self.tls_fd >= 0:
+            self.lingering = self.worker.loop.call_later(LINGER, self.linger)
+        return 0
+
+    def linger(self) -> None:
+        """End a TLS connection whose peer has not answered the end, once it has received everything."""
+        cdef int waiting = 0
+        if self.transport is None:
+            return
+        if ioctl(self.tls_fd, SIOCOUTQ, &waiting) == 0 and waiting:
+            self.lingering = self.worker.loop.call_later(LINGER, self.linger)
+            return
+        self.transport.abort()
 
     cdef Py_ssize_t _sent(self, Py_ssize_t result) except -1:
         # What a send(2) has done: the bytes taken, or all of them pretended when the peer is gone.
@@ -228,7 +270,11 @@ cdef class LoopStream(Stream):
     cdef int close(self) except -1:
         if not self.closing:
             self.closing = True
-            self.transport.close()
+            if self.tls_fd < 0:
+                self.transport.close()
+            elif not self.blocked:
+                self._close_transport()
+            # Else in resume_writing: TLS transports give what they still have to send a time of their own.
         return 0
 
     cdef int abort(self) except -1:
@@ -266,8 +312,10 @@ cdef Endpoint describe(object transport):
             server = (str(name[0]), int(name[1]))
     elif family == socket.AF_UNIX and name:
         server = (name.decode("utf-8", "surrogateescape") if isinstance(name, bytes) else str(name), None)
-    scheme = "https" if transport.get_extra_info("sslcontext") is not None else "http"
-    return Endpoint(client, server, scheme)
+    tls = transport.get_extra_info("ssl_object")
+    if tls is None:
+        return Endpoint(client, server)
+    return Endpoint(client, server, "https", tls_facts(tls))
 
 
 class LoopProtocol(LoopStream, asyncio.BufferedProtocol):

@@ -1,6 +1,6 @@
-"""Accepting connections: the two transports behind one interface.
+"""Accepting connections: transports behind one interface. The one for TLS is in `fastserve.transport.handshakes`.
 
-    LoopTransport      the event loop's own servers and transports; works everywhere, and is what TLS needs
+    LoopTransport      the event loop's own servers and transports; works everywhere
     NativeTransport    the worker's own epoll inside the loop
 
 Both accept on sockets that somebody else has bound and will close, and both give an `asyncio.AbstractServer` for each,
@@ -27,6 +27,9 @@ class Transport(Protocol):
         index: of the bind, 0 to 255: the same for its sockets in all workers that pass connections to each other.
         """
 
+    async def settle(self, timeout: float) -> None:
+        """Wait up to `timeout` seconds for connections that have been accepted and are not the worker's yet."""
+
     def close(self) -> None:
         """Give back what the transport holds. Connections that are still open are reset."""
 
@@ -47,6 +50,9 @@ class LoopTransport:
             options["cleanup_socket"] = False
         return await self._loop.create_unix_server(self._factory, sock=sock, backlog=backlog, **options)
 
+    async def settle(self, timeout: float) -> None:
+        pass
+
     def close(self) -> None:
         pass
 
@@ -66,6 +72,9 @@ class NativeTransport:
         """Serve what other workers pass on through `sock`, the receive end of a channel, until what is returned is
         paused or closed; the socket stays its owner's to close."""
         return self._hub.receive_on(sock)
+
+    async def settle(self, timeout: float) -> None:
+        pass
 
     def close(self) -> None:
         self._hub.close()

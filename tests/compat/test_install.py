@@ -22,7 +22,8 @@ NAMES = {
     "uvicorn": ["run", "Config", "Server", "main", "__version__"],
     "uvicorn.config": [
         "LOGGING_CONFIG", "LOG_LEVELS", "STARTUP_FAILURE", "SSL_PROTOCOL_VERSION", "TRACE_LOG_LEVEL", "Config",
-        "ProxyHeadersMiddleware", "WSGIMiddleware", "import_from_string",
+        "ProxyHeadersMiddleware", "WSGIMiddleware", "create_ssl_context",
+        "import_from_string", "create_ssl_context",
     ],
     "uvicorn.importer": ["import_from_string", "ImportFromStringError"],
     "uvicorn.lifespan.off": ["LifespanOff"],

@@ -8,6 +8,7 @@ import os
 import re
 import signal
 import socket
+import ssl
 import subprocess
 import sys
 import threading
@@ -17,7 +18,7 @@ from tests.parity import normalise
 from tests.parity.wire import Client
 
 PATIENCE = 20.0
-RUNNING = re.compile(r"running on (?:http://(?P<host>\S+):(?P<port>\d+)|unix socket (?P<path>\S+)) ")
+RUNNING = re.compile(r"running on (?:https?://(?P<host>\S+):(?P<port>\d+)|unix socket (?P<path>\S+)) ")
 # fastserve shows so many warnings in a second and then counts; the count is told with the next one, or at the end.
 WARNINGS_HIDDEN = re.compile(r"WARNING:  \d+ more warnings about requests were not shown\.$")
 STOPPING = [
@@ -83,6 +84,12 @@ class Server:
         self.name = name
         self.arguments = arguments
         self._marks = 0
+        self._tls = None
+        if "--ssl-certfile" in arguments:
+            # Whoever reads the bytes is not concerned with who sends them.
+            self._tls = ssl.create_default_context()
+            self._tls.check_hostname = False
+            self._tls.verify_mode = ssl.CERT_NONE
         command = [sys.executable, "-m", MODULES[name], *arguments]
         if name == "fastserve":
             command += os.environ.get("PARITY_OPTIONS", "").split()
@@ -117,10 +124,10 @@ class Server:
 
     @property
     def url(self):
-        return "http://{}:{}".format(*self.address)
+        return "{}://{}:{}".format("https" if self._tls else "http", *self.address)
 
     def connect(self):
-        return Client(self.address)
+        return Client(self.address, self._tls)
 
     # Words with apps/control.py
 

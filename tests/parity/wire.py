@@ -48,11 +48,13 @@ class Client:
 
     receive_size = 262144
 
-    def __init__(self, address):
+    def __init__(self, address, tls=None):
         family = socket.AF_UNIX if isinstance(address, str) else socket.AF_INET6 if ":" in address[0] else None
         self.socket = socket.socket(family or socket.AF_INET)
         self.socket.settimeout(PATIENCE)
         self.socket.connect(address)
+        if tls is not None:
+            self.socket = tls.wrap_socket(self.socket)
         self.buffer = b""
         self.ended = False
 

@@ -151,7 +151,7 @@ class Process:
 
     @property
     def port(self) -> int:
-        return int(self.wait_for(r"running on http://\S+:(\d+) ")[1])
+        return int(self.wait_for(r"running on https?://\S+:(\d+) ")[1])
 
     def connect(self, path: str | None = None) -> socket.socket:
         if path is not None:
