@@ -2,10 +2,18 @@
 
 import signal
 import socket
+import ssl
 
 import pytest
 
+from fastserve.server.config import Config
+from tests.authority import Authority, needs_openssl
+
 pytest.importorskip("gunicorn")
+
+from gunicorn.config import Config as GunicornConfig  # skipped where it is not installed
+
+from fastserve.workers import config_kwargs  # as above
 
 WORKER = "fastserve.workers.FastserveWorker"
 
@@ -51,11 +59,16 @@ def gunicorn(start, folder):
         "    return [environ['PATH_INFO'].encode() + environ['wsgi.input'].read()]\n"
     )
 
-    def run(app, *arguments, worker=WORKER):
-        process = start(
-            "--bind", "127.0.0.1:0", "--no-control-socket", "-k", worker, *arguments, app, server="gunicorn"
-        )
-        port = int(process.wait_for(r"Listening at: http://127.0.0.1:(\d+)")[1])
+    # Newer ones open a socket for commands in the home directory.
+    quiet = ["--no-control-socket"] if "control_socket" in GunicornConfig().settings else []
+
+    def run(app, *arguments, worker=WORKER, compat=False, scheme="http"):
+        arguments = ["--bind", "127.0.0.1:0", *quiet, "-k", worker, *arguments, app]
+        if compat:
+            process = start("gunicorn", *arguments, server="fastserve.compat")
+        else:
+            process = start(*arguments, server="gunicorn")
+        port = int(process.wait_for(rf"Listening at: {scheme}://127.0.0.1:(\d+)")[1])
         process.connect = lambda: connected(port)
         return process
 
@@ -172,3 +185,64 @@ def test_a_worker_that_cannot_boot(gunicorn, app, worker, words):
     assert process.wait() == 3
     process.wait_for(words)
     process.wait_for("Worker failed to boot")
+
+
+@needs_openssl
+def test_tls(gunicorn, tmp_path_factory):
+    authority = Authority(tmp_path_factory.mktemp("authority"))
+    server = authority.issue("server")
+    process = gunicorn(
+        "webapp:app", "--certfile", str(server.certificate), "--keyfile", str(server.key), scheme="https"
+    )
+    context = ssl.create_default_context(cafile=authority.certificate)
+    with context.wrap_socket(process.connect(), server_hostname="localhost") as client:
+        assert process.get("/x", client)[1] == b"/x"
+    assert process.stop(signal.SIGTERM) == 0
+
+
+def test_in_uvicorns_place(gunicorn):
+    process = gunicorn("webapp:app", worker="uvicorn.workers.UvicornWorker", compat=True)
+    assert "server: fastserve" in process.get()[0]
+    assert process.stop(signal.SIGTERM) == 0
+
+
+def settings(**given):
+    found = GunicornConfig()
+    for name, value in given.items():
+        found.set(name, value)
+    return config_kwargs(found)
+
+
+def test_settings_that_nobody_has_set():
+    assert settings() == {
+        "timeout_keep_alive": 2, "timeout_graceful_shutdown": 25.5, "timeout_graceful_cancel": 3.0, "workers": 1,
+    }  # fmt: skip
+
+
+def test_trusted_proxies():
+    assert settings(forwarded_allow_ips="10.0.0.1")["forwarded_allow_ips"] == ["10.0.0.1"]
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "param", "expected"),
+    [
+        ("keepalive", 0, "timeout_keep_alive", 0.0),
+        ("max_requests", 10, "limit_max_requests", 10),
+        ("max_requests", "0", "limit_max_requests", None),
+        ("max_requests_jitter", 5, "limit_max_requests_jitter", 5),
+        ("worker_connections", 7, "limit_concurrency", 7),
+        ("backlog", 5, "backlog", 5),
+        ("limit_request_line", 0, "limit_request_line", 2**31 - 1),
+        ("limit_request_line", 100, "limit_request_line", 100),
+        ("limit_request_fields", 5, "limit_request_fields", 5),
+        ("limit_request_field_size", 100, "limit_request_head", 65536),
+        ("limit_request_field_size", 100_000, "limit_request_head", 100_000),
+        ("graceful_timeout", 100, "timeout_graceful_shutdown", 85.0),
+        ("timeout", 1, "timeout_request", None),
+        ("root_path", "/x", "root_path", "/x"),
+        ("workers", 7, "workers", 1),
+    ],
+)
+def test_settings(name, value, param, expected):
+    kwargs = settings(**{name: value})
+    assert getattr(Config(None, log_config=None, **kwargs), param) == expected
