@@ -48,6 +48,9 @@ class WorkerProtocol(Protocol):
     def running(self, limit: int = 0) -> list[RunningRequest]:
         """The requests whose response is not complete, oldest first; with a limit only so many."""
 
+    def shed(self, count: int) -> None:
+        """Pass so many connections to other workers, each as soon as it is idle, without the clients noticing."""
+
     def drain(self, hand_on: bool = False, idle_grace: float = 0.0) -> None:
         """Let go of every connection as soon as it is idle: to another worker, or by closing it.
 

@@ -57,7 +57,8 @@ cdef class Connection(TimerEntry):
     # The stream is gone. `reason` is an exception or None.
     cdef int lost(self, object reason) except -1
 
-    # The worker stops, in the way its fields say: finish what runs, leave when idle. May be called again and again.
+    # The worker stops, or has a surplus, in the way its fields say: finish what runs, leave when idle. May be called
+    # again and again.
     cdef int drain(self) except -1
     # Move output that belongs to this connection out of the worker's write buffer.
     cdef int release_output(self) except -1
@@ -77,6 +78,7 @@ cdef class WorkerState:
     cdef void* handling                 # Exchange in its first step, borrowed: it joins them if it is not done then
     cdef readonly bint draining
     cdef readonly bint handing_on       # draining: connections change their worker where they can
+    cdef long surplus                   # while not draining: connections that other workers should have
     cdef double idle_grace              # draining otherwise: seconds that a connection is kept after becoming idle
     # Scratch: one of each per worker, used by one connection at a time.
     cdef HeadMemory head

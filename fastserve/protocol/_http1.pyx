@@ -162,7 +162,7 @@ cdef class Http1Connection(Connection):
                     self._resume()
         elif self.input.size > INPUT_HIGH_WATER:
             self._pause()
-        if self.worker.draining and self._is_idle():
+        if (self.worker.draining or self.worker.surplus) and self._is_idle():
             return self._leave()
         return self._arm()
 
@@ -679,7 +679,7 @@ cdef class Http1Connection(Connection):
             return 0
         if self._is_idle():
             return self._leave()
-        if self.exchange is not None and not self.exchange.committed and self._is_last():
+        if self.worker.draining and self.exchange is not None and not self.exchange.committed and self._is_last():
             self.persistent = False
         return 0
 
@@ -693,12 +693,15 @@ cdef class Http1Connection(Connection):
     cdef int _leave(self) except -1:
         cdef WorkerState worker = self.worker
         cdef double end
-        if worker.handing_on:
+        if worker.handing_on or not worker.draining:
             # Where nobody takes it, it goes on being served here, and is asked again.
             if not self.stream.blocked and self.stream.hand_on(self._endpoint is None and not self.stream.resumed):
                 self.reading = READ_CLOSED
                 self.finishing = True
                 self.read_deadline = self.write_deadline = FOREVER
+                worker.surplus = max(0, worker.surplus - 1)
+            else:
+                worker.surplus = 0
             return self._arm()
         end = self.idle_since + worker.idle_grace
         if end <= worker.now:

@@ -237,14 +237,33 @@ cdef class Worker(WorkerState):
         if not self.open_connections and self.on_idle is not None:
             self.on_idle()
 
+    def shed(self, count: int) -> None:
+        """Pass `count` connections to other workers, idle ones now and others when they become idle.
+
+        Replaces what an earlier call has left to do; ends at the first connection that nobody takes.
+        """
+        cdef Connection connection
+        if self.draining:
+            return
+        self.now = self.clock.now()
+        self.surplus = max(0, min(<long> count, len(self.open_connections)))
+        if self.surplus:
+            for connection in list(self.open_connections):
+                if not self.surplus:
+                    break
+                self._drain_one(connection)
+
     cdef int _drain_connections(self) except -1:
         cdef Connection connection
         for connection in list(self.open_connections):
-            try:
-                connection.drain()
-            except BaseException as error:
-                self.call_failed(connection, error)
+            self._drain_one(connection)
         return 0
+
+    cdef int _drain_one(self, Connection connection) except -1:
+        try:
+            return connection.drain()
+        except BaseException as error:
+            return self.call_failed(connection, error)
 
     def disconnect(self) -> int:
         """Tell every running request that its client is gone (http.disconnect); return how many were told."""

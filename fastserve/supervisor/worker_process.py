@@ -378,6 +378,8 @@ class WorkerServer(Server):
         assert worker is not None
         if self._balancer is None:
             process.board.set_connections(process.cell, worker.connections)
+        elif surplus := self._balancer.surplus():
+            worker.shed(surplus)
         process.board.beat(process.cell, worker.total_requests, worker.tasks, describe(worker))
         process.control.flush()
         asyncio.get_running_loop().call_later(HEARTBEAT, self._beat)

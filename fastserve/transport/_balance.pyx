@@ -1,8 +1,9 @@
 """Connections from one worker to another.
 
 The kernel spreads new connections over the workers' listeners by hash, and long-lived ones pile up by chance. So a
-worker that has clearly more than the least loaded one passes what it accepts on to that one. A worker that is retired
-hands its idle connections on in the same way.
+worker that has clearly more than the least loaded one passes what it accepts on to that one. What is above the mean
+because a worker has come later, or others have left, it hands on between two requests; and a worker that is retired
+all it has.
 
 Every slot has a *channel*, a pair of Unix stream sockets that outlives its workers: whoever serves the slot receives,
 everybody may send. A message is four bytes and one descriptor (SCM_RIGHTS):
@@ -50,6 +51,7 @@ cdef enum:
     CONTROL = 8                 # words of 64 bits: room for a control message with one descriptor
     FLAG_IDLE = 1
     LEAST_BAND = 2              # connections more than the least loaded worker has that are never too many
+    LEAST_UNEVEN = 3            # the same for connections that are there already
 
 cdef double PAUSE = 0.05        # seconds
 
@@ -89,6 +91,21 @@ cdef class Balancer:
         for channel in self._sockets:
             channel.close()
         self._sockets = []
+
+    def surplus(self) -> int:
+        """Connections above the mean that this worker should pass on; 0 while the workers are about even.
+
+        New connections are spread as they come, but who has just started has missed those that are there already.
+        """
+        cdef long long own = self.board.connections_of(self.cell)
+        cdef long long least = 0
+        cdef long long others[2]
+        cdef long long workers, mean
+        if own < LEAST_UNEVEN or self._least_loaded(self._clock.now(), &least, others) < 0:
+            return 0
+        workers = others[1] + 1
+        mean = (own + others[0] + workers - 1) // workers
+        return own - mean if own - least >= max(LEAST_UNEVEN, mean // 8) else 0
 
     cdef int count(self, int change) noexcept:
         self.board.add_connection(self.cell, change)

@@ -200,7 +200,7 @@ def test_scopes_of_one_connection_follow_its_requests(run):
 
 
 @pytest.mark.parametrize("hold", [lambda thing: thing, weakref.ref], ids=["strongly", "weakly"])
-@pytest.mark.parametrize("names", [{"receive"}, {"send"}, {"task"}, {"receive", "send", "task"}], ids="-".join)
+@pytest.mark.parametrize("names", [["receive"], ["send"], ["task"], ["receive", "send", "task"]], ids="-".join)
 def test_what_an_application_holds_on_to_stays_with_its_request(run, hold, names):
     held, seen = [], []
 

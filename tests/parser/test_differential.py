@@ -20,6 +20,7 @@ STRICTER_THAN_BOTH = {
     "BAD_AUTHORITY": "the same for the authority of a target; user information is an error by RFC 9110 section 4.2.4",
     "BAD_ASTERISK": "RFC 9112 section 3.2.4: the asterisk is for OPTIONS",
     "BAD_TARGET_BYTE": "a fragment is never part of a request target (RFC 9112 section 3.2)",
+    "MISSING_TARGET": "a fragment is no target (RFC 9112 section 3.2)",
     "BAD_TARGET": "a target has one of four forms (RFC 9112 section 3.2); h11 takes any visible bytes, llhttp '*/' too",
     "BAD_SCHEME": "the server stands for http and https resources only (RFC 9110 section 7.4)",
     "REQUEST_LINE_TOO_LONG": "the others leave limits to their users",
@@ -31,6 +32,7 @@ STRICTER_THAN_BOTH = {
     "TOO_MANY_FIELDS": "the others leave limits to their users",
 }
 STRICTER_THAN_LLHTTP = STRICTER_THAN_BOTH | {
+    "BAD_VERSION": "llhttp skips any number of spaces before the version; RFC 9112 section 3 has one",
     "BARE_CR": "llhttp skips any CR and LF before the request line",
     "EMPTY_LINES": "llhttp skips any number of empty lines; RFC 9112 section 2.2 speaks of at least one, one is enough",
     "DUPLICATE_HOST": "RFC 9112 section 3.2 asks for 400",

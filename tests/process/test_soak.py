@@ -33,7 +33,7 @@ def counted(result: Result) -> int:
     return int(found[0])
 
 
-@pytest.mark.parametrize("server", ["fastserve", "fastserve --preload", "fastserve --transport loop --loop asyncio"])
+@pytest.mark.parametrize("server", ["fastserve", "fastserve --preload", "fastserve --transport loop --loop uvloop"])
 def test_a_rolling_restart_loses_nothing(server: str) -> None:
     result = soak("hup", server)
     assert counted(result) == SHORT.restarts

@@ -491,7 +491,9 @@ class TestPassedSockets:
         assert passed_sockets({"LISTEN_FDS": "0", "LISTEN_PID": str(os.getpid())}) == []
 
     @pytest.mark.parametrize(
-        ("count", "pid"), [("x", str(os.getpid())), ("-1", str(os.getpid())), ("1", ""), ("1", "me")]
+        ("count", "pid"),
+        [("x", str(os.getpid())), ("-1", str(os.getpid())), ("1", ""), ("1", "me")],
+        ids=["no number", "negative", "no pid", "pid is no number"],
     )
     def test_nonsense(self, count, pid):
         with pytest.raises(OSError, match=f"LISTEN_FDS='{count}' and LISTEN_PID='{pid}': not numbers"):

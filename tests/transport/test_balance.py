@@ -253,6 +253,62 @@ def test_all_at_once_through_one_listener(site):
     site(scenario, slots=4)
 
 
+def test_who_comes_later_gets_a_share(site):
+    """Of idle connections and of those that are never idle for long."""
+
+    async def scenario(place):
+        first = await place.start(0)
+        clients = [await place.connect() for _ in range(64)]
+        for client in clients:
+            await client.ask()
+        stopping = False
+
+        async def keep_asking(client):
+            while not stopping:
+                await client.ask()
+
+        tasks = [asyncio.create_task(keep_asking(client)) for client in clients[:32]]
+        assert first.balancer.surplus() == 0
+        for slot in range(1, 4):
+            await place.start(slot)
+        assert first.balancer.surplus() == 48
+        first.worker.shed(48)
+        await place.until(lambda: place.counts() == [16] * 4 and place.is_exact())
+        assert all(member.balancer.surplus() == 0 for member in place.members)
+        stopping = True
+        await asyncio.gather(*tasks)
+        answers = [await client.ask() for client in clients]
+        assert [answers.count(cell) for cell in range(4)] == [16] * 4
+
+    site(scenario, slots=4)
+
+
+def test_a_small_difference_is_left_alone(site):
+    async def scenario(place):
+        first = await place.start(0)
+        for _ in range(2):
+            await (await place.connect()).ask()
+        await place.start(1)
+        assert first.balancer.surplus() == 0
+
+    site(scenario, slots=2)
+
+
+def test_nobody_takes_the_surplus(site):
+    async def scenario(place):
+        first = await place.start(0)
+        clients = [await place.connect() for _ in range(8)]
+        for client in clients:
+            await client.ask()
+        first.worker.shed(4)
+        assert [await client.ask() for client in clients] == [0] * 8
+        # What nobody took then is not passed on by surprise later.
+        await place.start(1)
+        assert [await client.ask() for client in clients] == [0] * 8
+
+    site(scenario, slots=2)
+
+
 def test_counts_follow_connections_that_end_in_any_way(site):
     async def scenario(place):
         for slot in range(2):
