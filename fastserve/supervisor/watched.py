@@ -46,10 +46,11 @@ class Watched:
             found = [Path.cwd()]
         self.directories = found
         self._includes = [*(default for default in DEFAULT_INCLUDES if default not in exclude)]
-        self._includes += [pattern for pattern in include if pattern not in exclude]
+        # The working directory, as ".", is no pattern of files.
+        self._includes += [pattern for pattern in include if pattern not in exclude and Path(pattern).parts]
         self._excluded_directories = [Path(name).resolve() for name in exclude if _is_directory(Path(name))]
         self._excludes = [*(default for default in DEFAULT_EXCLUDES if default not in include)]
-        self._excludes += [pattern for pattern in exclude if not _is_directory(Path(pattern))]
+        self._excludes += [pattern for pattern in exclude if Path(pattern).parts and not _is_directory(Path(pattern))]
 
     def counts(self, path: Path) -> bool:
         """Whether a change of this file, by its absolute path, is one of the application."""
