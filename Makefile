@@ -172,8 +172,9 @@ wheel: $(VENV)/.stamp-build
 	env -u FASTSERVE_BUILD -u FASTSERVE_TEST_MODULES $(PIP) wheel --no-deps --wheel-dir dist dist/*.tar.gz
 	@ls -l dist
 
-docs: build
+docs: $(VENV)/.stamp-test build
 	PYTHONPATH=. $(PY) docs/options_table.py
+	PYTHONPATH=. $(PY) docs/uvicorn_table.py
 
 clean:
 	rm -rf build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .benchmarks

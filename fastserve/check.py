@@ -60,12 +60,17 @@ def check(config: Config, app_dir: str, sources: Mapping[str, str]) -> int:
     """Examine and report; `sources` says where each option comes from. Returns the exit code: 0, 1 or 3."""
     report = Report()
     table = _table(config, app_dir, sources)
+    _examine_tls(config, report)
     with report.examining("application"):
-        config.load()
-        click.echo(f"application  {config.app} is imported, its interface is {config.interface}")
+        if report.failures:
+            # The whole configuration cannot be loaded any more, and why is known.
+            config.load_app()
+            click.echo(f"application  {config.app} is imported")
+        else:
+            config.load()
+            click.echo(f"application  {config.app} is imported, its interface is {config.interface}")
     with report.examining("event loop"):
         config.get_loop_factory()
-    _examine_tls(config, report)
     with report.examining("listening"):
         for bind in config.requested_binds():
             _examine_bind(bind, config.backlog, report)
@@ -95,8 +100,6 @@ def _examine_tls(settings: Settings, report: Report) -> None:
     pairs = [("ssl_sni", certificate, key) for _, certificate, key in settings.ssl_sni]
     if settings.ssl_certfile is not None:
         pairs.insert(0, ("ssl_certfile", settings.ssl_certfile, settings.ssl_keyfile))
-    elif settings.ssl_keyfile is not None:
-        report.failures.append("ssl_keyfile: a key without --ssl-certfile")
     for param, certificate, key in pairs:
         with report.examining(param):
             if missing := [path for path in (certificate, key) if path is not None and not os.path.exists(path)]:

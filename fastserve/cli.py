@@ -103,6 +103,13 @@ class _Type(_ParamType):
             self.fail(f"{error}.", param, ctx)
 
 
+class _Switch(click.Option):
+    """A flag whose variable is a word for on or off. click 8.2 takes any text for on, `0` too."""
+
+    def resolve_envvar_value(self, ctx: click.Context) -> str | None:
+        return click.Parameter.resolve_envvar_value(self, ctx)
+
+
 class _Command(click.Command):
     """A command whose help shows the options under the headings of the table.
 
@@ -167,7 +174,7 @@ def _parameter(row: Option) -> click.Parameter:
         return click.Argument([row.param], envvar=variables, type=_Type(row), metavar=row.type.metavar)
     switch = row.name
     if isinstance(row.type, Flag):
-        return click.Option(
+        return _Switch(
             [f"{switch}/{row.type.off}" if row.type.off else switch, row.param],
             is_flag=True, default=row.default, envvar=variables, help=row.description, hidden=row.hidden,
             show_default=row.default is not None,

@@ -4,6 +4,8 @@ import re
 import subprocess
 import sys
 
+import pytest
+
 from fastserve.options import OPTIONS
 from tests.house.sources import ROOT
 
@@ -13,9 +15,10 @@ UNIT = (ROOT / "examples/fastserve.service").read_text(encoding="utf-8")
 LIMITS = {row.name: row.default for row in OPTIONS.values() if row.command_line and row.group in {"Limits", "Timeouts"}}
 
 
-def test_the_table_of_options_is_up_to_date() -> None:
+@pytest.mark.parametrize("script", ["options_table", "uvicorn_table"])
+def test_the_tables_are_up_to_date(script: str) -> None:
     result = subprocess.run(
-        [sys.executable, "docs/options_table.py", "--check"],
+        [sys.executable, f"docs/{script}.py", "--check"],
         cwd=ROOT, env={"PYTHONPATH": "."}, capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert result.returncode == 0, result.stderr

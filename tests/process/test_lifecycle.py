@@ -546,3 +546,35 @@ def test_trace(start):
     process.get()
     process.stop()
     assert any(re.match(r"TRACE:    127\.0\.0\.1:\d+ - ASGI \[2\] Completed", line) for line in process.stderr)
+
+
+def test_check_from_the_shell(start):
+    process = start("check", "webapp:app", "--port", "0")
+    assert process.wait() == 0
+    assert process.stdout[-1] == "The server would start."
+    process = start("check", "webapp:nothing", "--port", "0")
+    assert process.wait() == 3
+    assert process.stderr == ['ERROR:    Error loading ASGI app. Attribute "nothing" not found in module "webapp".']
+
+
+def test_configuration_file_and_uvicorns_variables(start, folder):
+    (folder / "fastserve.toml").write_text('app = "webapp:app"\nport = 0\nlog-level = "warning"\n')
+    process = start(env={"UVICORN_LOG_LEVEL": "info", "UVICORN_ROOT_PATH": "/api"})
+    assert process.get("/x")[1] == b"/api/x"
+    assert process.stop() == 0
+
+
+def test_the_environment_file_is_read_before_the_application(start, folder):
+    (folder / "web.env").write_text("GREETING=hello\nKEPT=file\n")
+    (folder / "greeting.py").write_text(
+        "import os\nprint('greeting', os.environ['GREETING'], os.environ['KEPT'])\nfrom webapp import app\n"
+    )
+    for server in ("fastserve", "uvicorn"):
+        process = start(
+            "greeting:app", "--port", "0", "--env-file", "web.env", "--lifespan", "on", server=server,
+            env={"KEPT": "environment"},
+        )  # fmt: skip
+        process.wait_for("^greeting hello environment$")
+        process.wait_for(r"INFO: +Loading environment from 'web.env'$")
+        process.wait_for("running on")
+        process.stop()

@@ -738,3 +738,31 @@ def test_many_signals_at_once(supervise):
     with socket.create_connection(("127.0.0.1", process.port)):
         pass
     assert process.stop(signal.SIGTERM) == 0
+
+
+@pytest.mark.parametrize("options", [(), ("--preload",)], ids=["spawn", "preload"])
+def test_a_restart_reads_the_environment_file_again(start, folder, options):
+    (folder / "webapp.py").write_text(
+        "import os\nfrom pathlib import Path\n"
+        + WORKERS.format(version="1").replace(
+            "VERSION = '1'", "VERSION = os.environ.get('OWN', '') + os.environ['KEPT']"
+        )
+    )
+    (folder / "web.env").write_text("OWN=1\nKEPT=file\n")
+    process = start(
+        "webapp:app", "--port", "0", "--workers", "2", "--env-file", "web.env", *options, env={"KEPT": "environment"}
+    )
+    process.wait_for(r"Application startup complete\.", 2)
+    assert process.get("/version")[1] == b"1environment"
+    (folder / "web.env").write_text("OWN=2\nKEPT=file\n")
+    process.send_signal(signal.SIGHUP)
+    process.wait_for(r"Application startup complete\.", 4)
+    process.wait_for(r"Finished server process", 2)
+    assert process.get("/version")[1] == b"2environment"
+    (folder / "web.env").unlink()
+    process.send_signal(signal.SIGHUP)
+    process.wait_for(r"env_file: cannot read 'web.env'")
+    process.wait_for(r"Finished server process", 4)
+    # What the file said when the supervisor started.
+    assert process.get("/version")[1] == b"1environment"
+    assert process.stop() == 0

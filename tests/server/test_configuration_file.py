@@ -64,7 +64,8 @@ def test_every_kind_of_value(tmp_path):
 def test_values_arrive_in_the_config(parsed, tmp_path):
     write(
         tmp_path / "fastserve.toml",
-        'app = "m:a"\nport = 9000\naccess_log = false\ntimeout_header = "none"\nheaders = ["A: b"]\nbind = [":1", ":2"]',
+        'app = "m:a"\nport = 9000\naccess_log = false\ntimeout_header = "none"\n'
+        'headers = ["A: b"]\nbind = [":1", ":2"]',
     )
     config, _ = parsed()
     assert (config.app, config.port, config.access_log, config.timeout_header) == ("m:a", 9000, False, None)

@@ -70,5 +70,5 @@ def test_the_file_may_say_how_many_workers_there_are(path, caplog):
 
 
 def test_a_file_that_is_not_there(path):
-    with pytest.raises(ValueError, match="env_file: cannot read .*No such file"):
+    with pytest.raises(ValueError, match=r"env_file: cannot read .*No such file"):
         Config("a:a", log_config=None, env_file=str(path))
