@@ -6,6 +6,7 @@ what the package exports. Each field's default, range and meaning is its row in 
 two lists of names together.
 """
 
+import importlib
 import os
 import ssl
 from collections.abc import Awaitable, Callable
@@ -22,6 +23,9 @@ __all__ = ["LOGGING_CONFIG", "LOG_LEVELS", "STARTUP_FAILURE", "LogConfig", "Sett
 
 STARTUP_FAILURE: Final = 3
 """Exit code of a process that could not start serving."""
+
+SSL_PROTOCOL_VERSION: Final = ssl.PROTOCOL_TLS_SERVER
+"""The default of `ssl_version`."""
 
 LogConfig = dict[str, Any] | str | os.PathLike[str] | RawConfigParser | IO[Any] | None
 
@@ -209,3 +213,23 @@ class Settings:
         if self.server_header and all(name != b"server" for name, _ in fields):
             fields.insert(0, (b"server", b"fastserve"))
         return fields
+
+
+def __getattr__(name: str) -> Any:
+    # What uvicorn's module of this name has as well, and is made of what lies above.
+    if name in _ELSEWHERE:
+        return getattr(importlib.import_module(_ELSEWHERE[name]), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+_ELSEWHERE: Final = {
+    "Config": "fastserve.server.config",
+    "LifespanOff": "fastserve.server.lifespan",
+    "LifespanOn": "fastserve.server.lifespan",
+    "MessageLoggerMiddleware": "fastserve.middleware.message_logger",
+    "ProxyHeadersMiddleware": "fastserve.middleware.proxy_headers",
+    "TRACE_LOG_LEVEL": "fastserve.server.logs",
+    "WSGIMiddleware": "fastserve.server.wsgi",
+    "create_ssl_context": "fastserve.server.config",
+    "import_from_string": "fastserve.server.importer",
+}

@@ -465,7 +465,7 @@ _TABLE: Final = (
     ),
     Option(
         "interface", _INTERFACES, "auto", "The application's interface.", "Application",
-        missing="WSGI applications are not supported yet", missing_values=("wsgi",), uvicorn="interface",
+        uvicorn="interface",
     ),
     Option(
         "lifespan", Choice(("auto", "on", "off")), "auto",
@@ -656,11 +656,11 @@ _TABLE: Final = (
     Option(
         "callback_notify", Function(), None,
         "Coroutine function that the running server awaits every timeout_notify seconds.", "Running",
-        optional=True, command_line=False, missing="callback_notify is not supported yet",
+        optional=True, command_line=False,
     ),
     Option(
         "timeout_notify", Seconds(), 30.0, "Time between two calls of callback_notify.", "Running",
-        command_line=False, missing="callback_notify is not supported yet",
+        command_line=False,
     ),
     # Responses
     Option(

@@ -7,8 +7,11 @@ Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
+ASGIReceiveCallable = Receive
+ASGISendCallable = Send
 ASGI3Application = Callable[[Scope, Receive, Send], Awaitable[None]]
 ASGI2Application = Callable[[Scope], Callable[[Receive, Send], Awaitable[None]]]
+ASGIApplication = ASGI2Application | ASGI3Application
 
 
 class RunningRequest(NamedTuple):

@@ -15,12 +15,14 @@ from ssl import SSLContext
 from typing import Any, NoReturn, cast
 
 from fastserve.bind import Bind
+from fastserve.compat import adopt
 from fastserve.config import STARTUP_FAILURE, Settings
 from fastserve.options import OPTIONS
 from fastserve.server import access_format, environment, interface, logs, loops
 from fastserve.server.importer import ImportFromStringError, import_from_string
 from fastserve.server.lifespan import LifespanOff, LifespanOn
 from fastserve.server.trace import MessageLogger
+from fastserve.server.wsgi import WSGIMiddleware
 from fastserve.transport import listeners
 from fastserve.transport.listeners import Listener
 from fastserve.transport.tls import Certificates, TlsError, TlsFiles
@@ -32,6 +34,19 @@ _TLS_FAILURE = 1
 
 # What the readers of logging configuration files raise for a file that makes no sense.
 _BAD_LOG_CONFIG = (OSError, ValueError, KeyError, TypeError, AttributeError, RuntimeError, configparser.Error)
+
+
+def create_ssl_context(
+    certfile: str,
+    keyfile: str | None,
+    password: str | None,
+    ssl_version: int,
+    cert_reqs: int,
+    ca_certs: str | None,
+    ciphers: str | None,
+) -> SSLContext:
+    """A context for a server, from files (PEM), as uvicorn's function of this name. Raises TlsError."""
+    return TlsFiles(certfile, keyfile, password, int(ssl_version), int(cert_reqs), ca_certs, ciphers).load()
 
 
 class Config(Settings):
@@ -61,8 +76,7 @@ class Config(Settings):
         for param, option in OPTIONS.items():
             if option.setting and (reason := option.explanation(getattr(self, param))):
                 logger.info("%s=%r has no effect: %s.", param, getattr(self, param), reason)
-        reloads = self.reload and isinstance(self.app, str)
-        if (self.reload_dirs or self.reload_includes or self.reload_excludes) and not reloads:
+        if (self.reload_dirs or self.reload_includes or self.reload_excludes) and not self.should_reload:
             logger.warning(
                 "Current configuration will not reload as not all conditions are met, please refer to documentation."
             )
@@ -87,8 +101,33 @@ class Config(Settings):
         return "2.0" if self.interface == "asgi2" else "3.0"
 
     @property
+    def ws_protocol_class(self) -> type | None:
+        """None: there is no class to choose."""
+        return None
+
+    @property
     def lifespan_class(self) -> Callable[["Config"], LifespanOn | LifespanOff]:
-        return LifespanOff if self.lifespan == "off" else LifespanOn
+        return LifespanOff if self.lifespan == "off" or self.interface == "wsgi" else LifespanOn
+
+    @property
+    def should_reload(self) -> bool:
+        """Whether the application is restarted when its files change: it must be an import string for that."""
+        return isinstance(self.app, str) and self.reload
+
+    @property
+    def use_subprocess(self) -> bool:
+        return self.reload or self.workers > 1
+
+    @property
+    def http_protocol_class(self) -> type:
+        """What reads HTTP/1.1 here. It is not an asyncio protocol, and setting another one has no effect."""
+        from fastserve.protocol._http1 import Http1Connection
+
+        return Http1Connection
+
+    @http_protocol_class.setter
+    def http_protocol_class(self, value: object) -> None:
+        logger.warning("http_protocol_class has no effect: fastserve has one HTTP implementation, its own.")
 
     def configure_logging(self) -> None:
         """Set up the loggers of this process. Raises ValueError for a file or a format that cannot be used."""
@@ -97,6 +136,7 @@ class Config(Settings):
                 access_format.parse(self.access_log_format)
             except ValueError as error:
                 raise ValueError(f"access_log_format: {error}") from None
+        adopt(self.log_config)
         try:
             logs.configure(self.log_config, self.log_level, self.access_log, self.use_colors, self.access_log_format)
         except _BAD_LOG_CONFIG as error:
@@ -124,15 +164,10 @@ class Config(Settings):
         self.load_certificates()
         app = self._from_factory(self.load_app())
         if self.interface == "auto":
-            detected = interface.detect(app)
-            if detected == "wsgi":
-                self._fail(
-                    "Error loading ASGI app. %r takes 2 arguments, as a WSGI application does (environ, "
-                    "start_response). WSGI is not supported yet.",
-                    self.app,
-                )
-            self.interface = detected
-        if self.interface == "asgi2":
+            self.interface = interface.detect(app)
+        if self.interface == "wsgi":
+            app = WSGIMiddleware(app)
+        elif self.interface == "asgi2":
             app = interface.from_asgi2(app)
         if logger.getEffectiveLevel() <= logs.TRACE_LOG_LEVEL:
             app = MessageLogger(app)

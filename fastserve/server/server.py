@@ -19,7 +19,8 @@ import socket
 import sys
 import threading
 import time
-from collections.abc import Callable, Coroutine, Generator, Sized
+from collections.abc import Awaitable, Callable, Coroutine, Generator, Sized
+from email.utils import formatdate
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
@@ -66,6 +67,8 @@ class ServerState:
 
     def __init__(self) -> None:
         self.worker: WorkerProtocol | None = None
+        self.default_headers: list[tuple[bytes, bytes]] = []
+        """The fields that every response starts with, once serving; the date among them is that of the start."""
 
     @property
     def total_requests(self) -> int:
@@ -207,7 +210,11 @@ class Server:
             worker.request_limit = self.limit_max_requests
             worker.on_limit = self._on_limit
         self.server_state.worker = worker
+        self.server_state.default_headers = [*self._date(), *self.config.encoded_headers]
         return transport
+
+    def _date(self) -> list[tuple[bytes, bytes]]:
+        return [(b"date", formatdate(usegmt=True).encode())] if self.config.date_header else []
 
     def assemble(self, loop: asyncio.AbstractEventLoop) -> "Assembly":
         """What serves on `loop`."""
@@ -217,7 +224,25 @@ class Server:
         return assemble(self.config, loop, self.lifespan.state)
 
     async def main_loop(self) -> None:
-        """Return when the server is to stop."""
+        """Return when the server is to stop. Calls `callback_notify` meanwhile, every `timeout_notify` seconds."""
+        callback, notifying = self.config.callback_notify, None
+        if callback is not None:
+            notifying = asyncio.get_running_loop().create_task(self._call_back(callback))
+        try:
+            await self._until_exit()
+        finally:
+            if notifying is not None:
+                notifying.cancel()
+
+    async def _call_back(self, callback: Callable[..., Awaitable[None]]) -> None:
+        while True:
+            try:
+                await callback()
+            except Exception:
+                logger.exception("callback_notify failed")
+            await asyncio.sleep(self.config.timeout_notify)
+
+    async def _until_exit(self) -> None:
         if type(self).on_tick is Server.on_tick and "on_tick" not in self.__dict__:
             await self._watch().until(lambda: self.should_exit)
             return

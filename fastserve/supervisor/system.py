@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Any, Final, Protocol
 
 from fastserve.cgroup import oom_kills
+from fastserve.compat import installed
 from fastserve.config import STARTUP_FAILURE
 from fastserve.server.config import Config
 from fastserve.supervisor import control, host
@@ -190,6 +191,7 @@ class System:
         self._payload = _keep(pickle.dumps({
             "preparation": _preparation(main_module), "config": pickle.dumps(config),
             "env_file": config.env_file, "environment": config.environment,
+            "compat": installed(),
         }))  # fmt: skip
         self.board = Board()
         self._free_cells = deque(range(_CELLS))

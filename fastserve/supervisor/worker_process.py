@@ -26,6 +26,7 @@ from dataclasses import dataclass, field
 from types import FrameType
 from typing import TYPE_CHECKING, Final
 
+from fastserve.compat import install as install_compat
 from fastserve.config import STARTUP_FAILURE
 from fastserve.server import environment, logs
 from fastserve.server.config import Config
@@ -194,6 +195,11 @@ class WorkerProcess:
         faulthandler.register(signal.SIGUSR2, file=self._dump, all_threads=True, chain=True)
         signal.pthread_sigmask(signal.SIG_UNBLOCK, WITHHELD_SIGNALS)
 
+    @property
+    def should_exit(self) -> bool:
+        """Some libraries find the server as the owner of SIGTERM's handler, and end their streams when this is True."""
+        return self._stopping or (self.server is not None and self.server.should_exit)
+
     def _on_stop(self, number: int, frame: FrameType | None) -> None:
         if self.server is not None:
             self.server.handle_exit(number, frame)
@@ -244,6 +250,8 @@ def read_settings(descriptor: int) -> Config:
     size = os.fstat(descriptor).st_size
     settings = pickle.loads(os.pread(descriptor, size, 0))
     os.close(descriptor)
+    if settings["compat"]:
+        install_compat()
     if settings["env_file"] is not None:
         environment.reload(settings["env_file"], settings["environment"])
     # The configuration may name things of `__main__`: not before that is there.

@@ -12,9 +12,9 @@ from tests.house.sources import imports, module_name, package_files, relative
 
 # From the top down. A folder stands for all that is in it.
 FLOORS: tuple[frozenset[str], ...] = (
-    frozenset({"cli", "check", "__main__", "__init__", "workers"}),
-    frozenset({"supervisor"}),
-    frozenset({"server"}),
+    frozenset({"cli", "check", "__main__", "__init__", "main", "workers"}),
+    frozenset({"supervisor", "supervisors"}),
+    frozenset({"server", "importer", "logging", "middleware", "protocols"}),
     frozenset({"transport"}),
     frozenset({"protocol"}),
     frozenset({"gateway"}),
@@ -22,7 +22,9 @@ FLOORS: tuple[frozenset[str], ...] = (
     frozenset({"_fields", "_head", "_request_parser"}),
     frozenset({"_parser"}),
     frozenset({"_buffer", "_scan", "_chars", "_names", "_live"}),
-    frozenset({"options", "config", "configuration_file", "bind", "cgroup", "trust", "errors", "types", "_version"}),
+    frozenset(
+        {"compat", "options", "config", "configuration_file", "bind", "cgroup", "trust", "errors", "types", "_version"}
+    ),
 )
 
 FILES = package_files(".py", ".pyi", ".pyx", ".pxd")

@@ -114,6 +114,8 @@ def test_a_file_opens_with_what_it_is(path: Path) -> None:
 
 @pytest.mark.parametrize("path", project_files(), ids=relative)
 def test_names_are_nouns_users_know(path: Path) -> None:
+    if relative(path) == "fastserve/protocols/utils.py":
+        return  # a name of uvicorn's, which applications import
     assert not re.fullmatch(r"_?(utils?|helpers?|misc|common|stuff)", path.stem.lower()), "name what is in it"
 
 

@@ -11,6 +11,7 @@ import uvicorn.importer
 from fastserve.server import interface
 from fastserve.server.config import Config
 from fastserve.server.importer import ImportFromStringError, import_from_string
+from fastserve.server.lifespan import LifespanOff
 from fastserve.server.loops import loop_factory
 
 
@@ -156,12 +157,10 @@ def test_loaded_asgi2(run_jumping):
     assert scope["asgi"] == {"version": "2.0", "spec_version": "2.5"}
 
 
-def test_wsgi_is_refused_in_words(log_lines):
-    with pytest.raises(SystemExit) as raised:
-        load(wsgi)
-    assert raised.value.code == 3
-    [line] = log_lines()
-    assert "WSGI is not supported yet." in line
+def test_loaded_wsgi():
+    config = load(wsgi)
+    assert (config.interface, config.asgi_version, config.lifespan_class) == ("wsgi", "3.0", LifespanOff)
+    assert config.loaded_app.app is wsgi
 
 
 def test_interface_given_is_not_questioned():

@@ -1,0 +1,1 @@
+"""What programs import from uvicorn's protocols; fastserve's own are in `fastserve.protocol`."""
