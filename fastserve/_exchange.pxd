@@ -92,8 +92,8 @@ cdef class Exchange:
     cdef ExchangeList _list
     cdef void* _previous
     cdef void* _next
-    cdef double started                 # seconds on the worker's clock when the head was complete; precise where the
-                                        # access log is told at the end
+    # Seconds on the worker's clock when the head was complete; precise where the access log is told at the end.
+    cdef double started
 
     # --- called by the protocol
     cdef int feed(self, const char* data, Py_ssize_t size) except -1

@@ -8,8 +8,6 @@ from pathlib import Path
 
 import pytest
 
-import pytest
-
 from fastserve.options import OPTIONS
 from fastserve.server import access_format
 from fastserve.server.config import Config
