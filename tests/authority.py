@@ -23,7 +23,9 @@ class Authority:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.certificate, self._key = self._new("authority", "-x509", "-subj", "/CN=Test authority")
+        self.certificate, self._key = self._new(
+            "authority", "-x509", "-subj", "/CN=Test authority", "-addext", "keyUsage=critical,keyCertSign"
+        )
 
     def issue(self, name: str, subject: str = "/CN=server", hosts: str = "DNS:localhost,IP:127.0.0.1") -> Issued:
         """A certificate of `hosts`, and its key, in files called after `name`."""

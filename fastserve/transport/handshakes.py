@@ -2,16 +2,14 @@
 
 It accepts by itself and gives each connection to the loop with the context of the moment, so that new certificates are
 for new handshakes, a handshake that fails is heard of, and one that has begun can be waited for when the server stops.
-Where aiofastnet is installed its transports take the place of the loop's.
 """
 
 import asyncio
 import errno
-import functools
 import logging
 import socket
 import ssl
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from typing import Any, Final, Protocol
 
 from fastserve.transport.tls import Certificates
@@ -33,22 +31,11 @@ _CLIENT_CERTIFICATE = frozenset({"CERTIFICATE_VERIFY_FAILED", "PEER_DID_NOT_RETU
 
 logger = logging.getLogger("fastserve.error")
 
-Connect = Callable[..., Awaitable[Any]]
-
 
 class Warned(Protocol):
     """Who logs warnings, at a bounded rate."""
 
     def warn(self, message: str) -> None: ...
-
-
-def connector(loop: asyncio.AbstractEventLoop) -> Connect:
-    """What makes a transport of an accepted socket: `loop.connect_accepted_socket`, or aiofastnet's."""
-    try:
-        import aiofastnet  # type: ignore[import-not-found,unused-ignore]  # optional
-    except ImportError:
-        return loop.connect_accepted_socket
-    return functools.partial(aiofastnet.connect_accepted_socket, loop)
 
 
 class TlsTransport:
@@ -70,7 +57,6 @@ class TlsTransport:
         self._loop = loop
         self._factory = factory
         self._timeout = handshake_timeout or _NO_DEADLINE
-        self._connect = connector(loop)
         self._handshakes: set[asyncio.Task[None]] = set()
         self._look: asyncio.TimerHandle | None = None
         if certificates.watchable:
@@ -106,7 +92,9 @@ class TlsTransport:
         try:
             if sock.family != socket.AF_UNIX:
                 sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            await self._connect(self._factory, sock, ssl=self.certificates.context, ssl_handshake_timeout=self._timeout)
+            await self._loop.connect_accepted_socket(
+                self._factory, sock, ssl=self.certificates.context, ssl_handshake_timeout=self._timeout
+            )
         except OSError as error:
             sock.close()
             self._failed(error, f"{peer[0]}:{peer[1]}" if isinstance(peer, tuple) else "a unix socket")
