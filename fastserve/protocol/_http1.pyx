@@ -301,8 +301,9 @@ cdef class Http1Connection(Connection):
         return 0
 
     cdef int _open_rejected(self, HeadMemory memory, const char* data) except -1:
+        # `memory` is None where nothing of a head has been seen.
         cdef Http1Exchange exchange = Http1Exchange.__new__(Http1Exchange)
-        cdef RequestHead* head = &memory.head
+        cdef RequestHead* head
         exchange.connection = self
         exchange.head_start = -1
         exchange.endpoint = self._endpoint if self._endpoint is not None else self.stream.endpoint()
@@ -311,6 +312,10 @@ cdef class Http1Connection(Connection):
         exchange.query = EMPTY
         exchange.method = "-"
         exchange.minor = -1
+        self.exchange = exchange
+        if memory is None:
+            return 0
+        head = &memory.head
         if head.method.size:
             exchange.method = method_name(data + head.method.start, head.method.size)
         if head.target.size:
@@ -318,7 +323,6 @@ cdef class Http1Connection(Connection):
             exchange.raw_path, _, exchange.query = exchange.target.partition(b"?")
             if head.error_offset > head.target.start + head.target.size + VERSION_SIZE:
                 exchange.minor = head.minor
-        self.exchange = exchange
         return 0
 
     cdef int _split_authority(self, Http1Exchange exchange, const char** target, Py_ssize_t* size) except -1:

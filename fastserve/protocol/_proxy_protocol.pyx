@@ -262,7 +262,10 @@ cdef class ProxyProtocolConnection(Connection):
         cdef bytes sample = PyBytes_FromStringAndSize(<const char*> data, min(size, SAMPLE_SIZE))
         self.stream.proxied = True
         successor = self._hand_over(True)
-        return 0 if successor.stream is None else successor._reject(status, reason, sample)
+        if successor.stream is None:
+            return 0
+        successor._open_rejected(None, NULL)
+        return successor._reject(status, reason, sample)
 
     cdef int _finish(self) except -1:
         self.worker.wheel.cancel(self)
