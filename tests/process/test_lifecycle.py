@@ -118,10 +118,19 @@ def test_application_that_cannot_be_loaded(both, arguments):
     assert lines[-1].startswith("ERROR:    ")
 
 
-def test_wsgi_application(start):
-    process = start("webapp:wsgi")
-    assert process.wait() == 3
-    assert process.stderr[-1].endswith("WSGI is not supported yet.")
+WSGI = """
+def app(environ, start_response):
+    start_response("200 OK", [])
+    return [environ["PATH_INFO"].encode()]
+"""
+
+
+def test_wsgi_application(start, folder):
+    (folder / "wsgiapp.py").write_text(WSGI)
+    process = start("wsgiapp:app", "--port", "0")
+    head, body = process.get("/x")
+    assert (body, "content-length: 2" in head) == (b"/x", True)
+    assert process.stop() == 0
 
 
 def test_port_in_use(both):
