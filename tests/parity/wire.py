@@ -3,6 +3,7 @@
 import re
 import socket
 import struct
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -81,8 +82,15 @@ class Client:
 
     def reset(self):
         """Closes so that the server sees a reset instead of the end of the stream."""
+        ends = None
+        if self.socket.family == socket.AF_INET:
+            ends = f":{self.socket.getpeername()[1]:04X}", f":{self.socket.getsockname()[1]:04X}"
         self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         self.socket.close()
+        # On its way to another core the reset may be overtaken by what is sent after it.
+        deadline = time.monotonic() + 10
+        while ends is not None and _is_established(*ends) and time.monotonic() < deadline:
+            time.sleep(0.001)
 
     def _more(self):
         """Receives once; False at the end of the stream."""
@@ -303,3 +311,10 @@ def probe(client, transcript):
         if response.body != b"probe":
             raise MalformedResponse(f"not the response to the last request: {response}")
         transcript.end = "open"
+
+
+def _is_established(local, remote):
+    """Whether the kernel has a TCP connection with these two ports, written as its table writes them."""
+    with open("/proc/net/tcp") as table:
+        rows = (line.split() for line in table)
+        return any(row[1].endswith(local) and row[2].endswith(remote) and row[3] == "01" for row in rows)
