@@ -108,6 +108,7 @@ def test_no_request_fails_under_load(reloading: Start, folder: Path) -> None:
     process = reloading()
     process.wait_for("Application startup complete")
     over = threading.Event()
+    under_way = threading.Semaphore(0)
     answers: list[bytes] = []
     failures: list[object] = []
 
@@ -122,14 +123,17 @@ def test_no_request_fails_under_load(reloading: Start, folder: Path) -> None:
                     head, body = process.get()
                 assert head.startswith("http/1.1 200")
                 answers.append(body)
+                under_way.release()
             if client is not None:
                 client.close()
         except (OSError, AssertionError) as error:
             failures.append(error)
+            under_way.release()
 
     clients = [threading.Thread(target=ask, args=(number % 2 == 0,)) for number in range(4)]
     for client in clients:
         client.start()
+    assert under_way.acquire(timeout=30)
     for count, version in enumerate(["two", "six"], 1):
         save(folder, version)
         reloaded(process, count)
