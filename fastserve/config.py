@@ -182,8 +182,6 @@ class Settings:
             TrustedPeers(self.forwarded_allow_ips)
         except ValueError as error:
             raise ValueError(f"forwarded_allow_ips: {error}") from None
-        if self.proxy_protocol and (self.ssl_certfile or self.ssl_context_factory):
-            raise ValueError("proxy_protocol: the header comes before TLS, and is only read where the proxy ends TLS")
 
     @property
     def trusted_peers(self) -> TrustedPeers:
