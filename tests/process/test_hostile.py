@@ -104,3 +104,25 @@ def test_a_body_that_nobody_reads_is_bounded(start):
         with flood(server, head + bytes(50_000_000)):
             assert ask(bystander).startswith(b"HTTP/1.1 200 OK")
             assert resident(server.child.pid) - before < GROWTH
+
+
+def test_who_says_nothing_or_half_of_it_is_not_held_for_ever(start):
+    """uvicorn waits for either without end."""
+    server = start("webapp:app", "--port", "0", "--timeout-header", "0.5")
+    for sent, answer in ((b"", b""), (b"GET / HTTP/1.1\r\nHo", b"HTTP/1.1 408 Request Timeout\r\n")):
+        with connect(server) as client:
+            client.sendall(sent)
+            received = b""
+            while piece := client.recv(65536):
+                received += piece
+            assert received.startswith(answer)
+            assert bool(received) == bool(answer)
+
+
+def test_a_megabyte_of_fields_is_refused(start):
+    """uvicorn takes it with httptools."""
+    server = start("webapp:app", "--port", "0")
+    with connect(server) as client:
+        with contextlib.suppress(ConnectionError):
+            client.sendall(b"GET / HTTP/1.1\r\nHost: x\r\nX-Long: " + b"x" * 1_000_000)
+        assert client.recv(64).startswith(b"HTTP/1.1 431 ")

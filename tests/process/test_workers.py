@@ -445,6 +445,30 @@ def test_stop_in_the_middle_of_a_restart_that_hangs(supervise, application):
     assert time.monotonic() - started < 5
 
 
+def test_restart_of_an_application_that_takes_longer_to_import_than_a_worker_may_be_silent(supervise, application):
+    """uvicorn gives up such a restart, and the old code goes on."""
+    process = supervise("--timeout-worker-healthcheck", "0.5")
+    application("import time\ntime.sleep(1.5)\n" + WORKERS.format(version="2"))
+    process.send_signal(signal.SIGHUP)
+    process.wait_for("All processes have been restarted.")
+    wait_until(lambda: process.get("/version")[1] == b"2", "the old version goes on")
+    assert process.stop() == 0
+
+
+def test_stop_in_the_middle_of_a_restart_that_waits_for_a_request(supervise):
+    """uvicorn's supervisor hears no signal until the request ends."""
+    process = supervise("--timeout-graceful-disconnect", "none", "--timeout-graceful-shutdown", "600")
+    with process.connect() as client:
+        client.sendall(b"GET /hang HTTP/1.1\r\nHost: x\r\n\r\n")
+        process.wait_for("hanging")
+        process.send_signal(signal.SIGHUP)
+        process.wait_for("All processes have been restarted.")
+        process.send_signal(signal.SIGTERM)
+        process.wait_for("Received SIGTERM, exiting.")
+        time.sleep(0.6)
+        assert process.stop(signal.SIGTERM) == 0
+
+
 def test_running_requests_finish_in_the_old_worker(supervise, application):
     process = supervise()
     with process.connect() as client:
