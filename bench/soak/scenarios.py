@@ -109,8 +109,9 @@ def scale(stage: Stage) -> None:
 
 
 def recycle(stage: Stage) -> None:
-    """Nothing but load: the server was told to replace each worker after so many requests."""
+    """Nothing but load, until a worker has been replaced at least: the server was told to do so after so many requests."""
     steady(stage)
+    stage.wait_for(lambda: len(stage.workers.seen()) > stage.count, "the first replacement")
     stage.notes.append(f"{len(stage.workers.seen())} workers in all")
 
 
