@@ -120,40 +120,36 @@ cdef inline uint64_t _odd_in_value(uint64_t word) noexcept:
     return (word | ~(word + 0x6060606060606060ULL) | (word + 0x0101010101010101ULL)) & 0x8080808080808080ULL
 
 
-cdef bint _copy_name(unsigned char* target, const unsigned char* source, Py_ssize_t size) noexcept:
-    # Copies a field name in lower case; False if it is not a token.
+cdef inline bint _copy(unsigned char* target, const unsigned char* source, Py_ssize_t size, bint name) noexcept:
+    # Eight bytes at a time where all of them are ordinary, else one by one. `name` is a constant: each use is compiled
+    # by itself.
     cdef Py_ssize_t position
     cdef uint64_t odd = 0
+    cdef uint64_t word
     if size >= 8:
         for position in range(0, size - 7, 8):
-            odd |= _odd_in_name(_load(source + position))
-        odd |= _odd_in_name(_load(source + size - 8))
+            word = _load(source + position)
+            odd |= _odd_in_name(word) if name else _odd_in_value(word)
+        word = _load(source + size - 8)
+        odd |= _odd_in_name(word) if name else _odd_in_value(word)
         if not odd:
             memcpy(target, source, size)
             return True
     for position in range(size):
-        if not char_is(source[position], CHAR_TOKEN):
+        if not char_is(source[position], CHAR_TOKEN if name else CHAR_TEXT):
             return False
-        target[position] = char_lower(source[position])
-    return size > 0
+        target[position] = char_lower(source[position]) if name else source[position]
+    return True
+
+
+cdef bint _copy_name(unsigned char* target, const unsigned char* source, Py_ssize_t size) noexcept:
+    # Copies a field name in lower case; False if it is not a token.
+    return size > 0 and _copy(target, source, size, True)
 
 
 cdef bint _copy_value(unsigned char* target, const unsigned char* source, Py_ssize_t size) noexcept:
     # Copies a field value; False if there is a control byte in it.
-    cdef Py_ssize_t position
-    cdef uint64_t odd = 0
-    if size >= 8:
-        for position in range(0, size - 7, 8):
-            odd |= _odd_in_value(_load(source + position))
-        odd |= _odd_in_value(_load(source + size - 8))
-        if not odd:
-            memcpy(target, source, size)
-            return True
-    for position in range(size):
-        if not char_is(source[position], CHAR_TEXT):
-            return False
-        target[position] = source[position]
-    return True
+    return _copy(target, source, size, False)
 
 
 cdef class ResponseWriter:
