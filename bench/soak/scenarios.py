@@ -109,7 +109,7 @@ def scale(stage: Stage) -> None:
 
 
 def recycle(stage: Stage) -> None:
-    """Nothing but load, until a worker has been replaced at least: the server was told to do so after so many requests."""
+    """Nothing but load, at least until a worker has been replaced: the server was told to after so many requests."""
     steady(stage)
     stage.wait_for(lambda: len(stage.workers.seen()) > stage.count, "the first replacement")
     stage.notes.append(f"{len(stage.workers.seen())} workers in all")
