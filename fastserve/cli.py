@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from fastserve._version import __version__
+from fastserve.compat import share_loggers
 from fastserve.config import LOGGING_CONFIG, STARTUP_FAILURE
 from fastserve.configuration_file import read_options
 from fastserve.options import OPTIONS, Boolean, Flag, Group, Option
@@ -35,6 +36,7 @@ def run(app: Any, *, app_dir: str | None = None, **options: Any) -> None:
 
 
 def _run(config: Config, *, main_module: bool = False) -> None:
+    share_loggers()
     with contextlib.ExitStack() as stack:
         if config.pid_file is not None:
             try:

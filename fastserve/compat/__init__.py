@@ -12,7 +12,7 @@ from typing import Final
 from fastserve.compat import loggers, modules
 from fastserve.config import LogConfig
 
-__all__ = ["adopt", "install", "installed"]
+__all__ = ["adopt", "install", "installed", "share_loggers"]
 
 SEARCH_PATH: Final = str(Path(__file__).parent / "path")
 """A directory with a `uvicorn` that installs this one: for PYTHONPATH."""
@@ -58,3 +58,8 @@ def adopt(log_config: LogConfig) -> None:
             loggers.rename()
         else:
             install()
+
+
+def share_loggers() -> None:
+    """Let the loggers `uvicorn`, `uvicorn.error`, `uvicorn.access` and `uvicorn.asgi` of this process be ours."""
+    loggers.share()

@@ -1,7 +1,9 @@
 """The loggers: `fastserve`, `fastserve.error` and the others get uvicorn's names.
 
 A logger that our modules hold and the one that the program holds under uvicorn's name become one: two objects with one
-state. From then on only uvicorn's names are registered, so that a logging configuration with
+state. `share` leaves it at that, for every server: what an application logs there appears, and its filters act.
+
+With `rename` only uvicorn's names are registered from then on, so that a logging configuration with
 `disable_existing_loggers` finds the ones it knows, and whoever asks for ours is given those.
 """
 
@@ -13,6 +15,7 @@ from fastserve.config import LOGGING_CONFIG, LogConfig
 
 _OURS = "fastserve"
 _THEIRS = "uvicorn"
+_SUFFIXES = ("", ".error", ".access", ".asgi")
 
 # The name alone or the beginning of a longer one, in a file of any format.
 _MENTIONED = re.compile(rf"(?<![\w.]){_THEIRS}(?!\w)")
@@ -23,6 +26,22 @@ class _Manager(logging.Manager):
 
     def getLogger(self, name: str) -> logging.Logger:
         return super().getLogger(_renamed(name))
+
+
+def share() -> None:
+    """Let what a program does to uvicorn's loggers be done to ours, whenever it asks for them; the names stay."""
+    if isinstance(logging.Logger.manager, _Manager):
+        return
+    for suffix in _SUFFIXES:
+        ours, theirs = logging.getLogger(_OURS + suffix), logging.getLogger(_THEIRS + suffix)
+        if ours.__dict__ is theirs.__dict__:
+            continue
+        for known in theirs.filters:
+            ours.addFilter(known)
+        if not ours.handlers:
+            for handler in theirs.handlers:
+                ours.addHandler(handler)
+        theirs.__dict__ = ours.__dict__
 
 
 def rename() -> None:
@@ -66,4 +85,5 @@ def _unite(ours: logging.Logger, theirs: logging.Logger) -> None:
     if theirs.level == logging.NOTSET:
         theirs.setLevel(ours.level)
     theirs.propagate = theirs.propagate and ours.propagate
+    theirs.name = _renamed(ours.name)
     ours.__dict__ = theirs.__dict__

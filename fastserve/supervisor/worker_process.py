@@ -27,6 +27,7 @@ from types import FrameType
 from typing import TYPE_CHECKING, Final
 
 from fastserve.compat import install as install_compat
+from fastserve.compat import share_loggers
 from fastserve.config import STARTUP_FAILURE
 from fastserve.server import environment, logs
 from fastserve.server.config import Config
@@ -260,6 +261,7 @@ def read_settings(descriptor: int) -> Config:
     preparing = False
     config: Config = pickle.loads(settings["config"])
     config.configure_logging()
+    share_loggers()
     return config
 
 

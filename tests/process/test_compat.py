@@ -84,6 +84,38 @@ def test_a_reloader_of_the_programs_own(start, program, folder):
     assert process.stop(signal.SIGTERM) == 0
 
 
+LOGS = """
+import logging
+
+class NotHealth(logging.Filter):
+    def filter(self, record):
+        return "/health" not in record.getMessage()
+
+logging.getLogger("uvicorn.access").addFilter(NotHealth())
+
+async def app(scope, receive, send):
+    logging.getLogger("uvicorn").info("said by the application")
+    logging.getLogger("uvicorn.error").warning("and on %s", scope["path"])
+    await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"0")]})
+    await send({"type": "http.response.body"})
+"""
+
+
+@pytest.mark.parametrize(
+    "arguments", [[], ["--workers", "2"], ["--preload"]], ids=["one process", "workers", "preload"]
+)
+def test_what_an_application_does_to_uvicorns_loggers_is_done_to_ours(start, program, arguments):
+    program(LOGS)
+    process = start("program:app", "--port", "0", "--lifespan", "off", *arguments)
+    process.get("/health")
+    process.get("/last")
+    process.wait_for("GET /last")
+    assert process.stop() == 0
+    assert process.stderr.count("INFO:     said by the application") == 2
+    assert "WARNING:  and on /health" in process.stderr
+    assert [line.split('"')[1] for line in process.stdout] == ["GET /last HTTP/1.1"]
+
+
 LOG_CONFIG = {
     "version": 1,
     "formatters": {
