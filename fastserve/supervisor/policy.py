@@ -22,6 +22,7 @@ from math import inf
 
 from fastserve.config import STARTUP_FAILURE
 from fastserve.supervisor.backoff import LOOP, Backoff
+from fastserve.supervisor.deciding import REFUSED, Deciding
 from fastserve.supervisor.endings import Endings
 from fastserve.supervisor.exits import cause, explain, is_foreign_kill
 from fastserve.supervisor.health import Finding, Health
@@ -34,21 +35,12 @@ __all__ = ["Exit", "Policy", "Process", "Settings", "System"]
 
 _logger = logging.getLogger("fastserve.error")
 
-# One Ctrl-C arrives twice where a parent passes it on; a user needs longer for the second.
-_SAME_REQUEST = 0.5
 
-# Before a start is tried again that the system refused, or that was killed from outside.
-_REFUSED = 1.0
-
-
-class Policy:
+class Policy(Deciding):
     """Decides; `system` does. Every method returns at once; `deadline` says when `tick` is due next.
 
     `random` returns numbers in [0, 1).
     """
-
-    exit_code: int | None = None
-    """Not None: every process is gone, and the supervisor ends with this."""
 
     def __init__(
         self,
@@ -58,11 +50,9 @@ class Policy:
         *,
         random: Callable[[], float] = random_module.random,
     ) -> None:
+        super().__init__(system, logger, Endings(settings, system, logger))
         self._settings = settings
-        self._system = system
-        self._logger = logger
         self._slots: dict[int, Slot] = {}
-        self._known: dict[Process, Incarnation] = {}
         self._generation = 0
 
         self._launched = False  # the first processes have been started
@@ -75,13 +65,9 @@ class Policy:
         self._restart: list[Slot] | None = None  # still to be restarted; None: no restart is going on
         self._replacement: Incarnation | None = None  # the one that is starting
 
-        self._endings = Endings(settings, system, logger)
         self._health = Health(settings.timeout_worker_healthcheck)
         self._wear = Wear(settings, logger, random)
 
-        self._stop_code: int | None = None  # not None: stopping
-        self._stopped_at = inf
-        self._forced = False
         self._farewell: list[Incarnation] = []  # to be waited for in the log, in this order
         self._waiting_for: Incarnation | None = None
 
@@ -154,24 +140,16 @@ class Policy:
 
     def stopping(self, process: Process) -> None:
         """This worker ends by itself (somebody sent it SIGTERM): it accepts no more."""
-        worker = self._known.get(process)
-        if worker is None or not worker.is_ready:
-            return
-        self._logger.info("Child process [%d] is stopping by itself.", worker.pid)
-        self._endings.expect(worker)
-        self._vacate(worker)
-        self._refill(worker.slot, delay=0.0)
-        self._settle()
+        if (worker := self._stops_by_itself(process)) is not None:
+            self._vacate(worker)
+            self._refill(worker.slot, delay=0.0)
+            self._settle()
 
     def limit_reached(self, process: Process) -> None:
         """This worker has served its number of requests. It goes on until it is told to retire."""
         if (worker := self._known.get(process)) is not None:
             self._wear.wear_out(worker, "request limit reached")
             self._settle()
-
-    def reported(self, process: Process, text: str) -> None:
-        """What a worker says about itself after SIGUSR2: stacks, running requests."""
-        self._logger.warning("Child process [%d] reports:\n%s", process.pid, text.rstrip())
 
     def exited(self, process: Process, exit: Exit) -> None:
         """The process is gone and has been waited for."""
@@ -264,7 +242,7 @@ class Policy:
         except OSError as error:
             self._logger.error("Cannot start a process for worker slot %d: %s", slot.number, error)
             if slot.current is None:
-                self._count_failed_start(slot, at_least=_REFUSED)
+                self._count_failed_start(slot, at_least=REFUSED)
             return None
         worker = Incarnation(process, slot, self._system.now(), self._generation)
         worker.startup_limit = worker.born + (self._settings.timeout_worker_startup or inf)
@@ -344,7 +322,7 @@ class Policy:
         if kept is not None:
             self._postpone_replacement(slot)
         elif foreign and self._any_was_ready:
-            self._refill(slot, delay=_REFUSED)
+            self._refill(slot, delay=REFUSED)
         else:
             self._count_failed_start(slot, pid=pid)
 
@@ -488,7 +466,7 @@ class Policy:
                 self._postpone_replacement(worker.slot)
 
     def _postpone_replacement(self, slot: Slot) -> None:
-        slot.replace_at = self._system.now() + max(_REFUSED, slot.replace_backoff.failed(0.0))
+        slot.replace_at = self._system.now() + max(REFUSED, slot.replace_backoff.failed(0.0))
 
     def _restart_slot(self, slot: Slot) -> None:
         old = slot.current
@@ -510,7 +488,7 @@ class Policy:
         if self._stop_code is None:
             self._logger.info("Received %s, exiting.", name)
             self._stop(0)
-        elif not self._forced and self._system.now() - self._stopped_at > _SAME_REQUEST:
+        elif not self._forced and self._is_asked_again():
             self._logger.info("Received %s again, exiting at once.", name)
             self._force()
 
@@ -527,13 +505,6 @@ class Policy:
             self._logger.info("Terminated child process [%d]", worker.pid)
             self._endings.terminate(worker)
         self._farewell = list(self._known.values())
-
-    def _force(self) -> None:
-        if self._forced:
-            return
-        self._forced = True
-        for worker in self._known.values():
-            self._endings.stop_now(worker)
 
     # What follows from every event
 

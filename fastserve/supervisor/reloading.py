@@ -22,6 +22,7 @@ from pathlib import Path
 
 from fastserve.config import STARTUP_FAILURE
 from fastserve.server.logs import style
+from fastserve.supervisor.deciding import REFUSED, Deciding
 from fastserve.supervisor.endings import Endings
 from fastserve.supervisor.exits import cause, explain
 from fastserve.supervisor.interfaces import Exit, Process, Settings, System
@@ -32,26 +33,17 @@ _logger = logging.getLogger("fastserve.error")
 
 _SLOT = 0
 
-# One Ctrl-C arrives twice where a parent passes it on; a user needs longer for the second.
-_SAME_REQUEST = 0.5
-
-# Before a process is tried again that the system refused.
-_REFUSED = 1.0
-
 # Seconds that a worker gets beyond its own time limits, and between asking for its stacks and SIGKILL.
 _MARGIN = 0.5
 _LAST_WORDS = 0.2
 
 
-class Reloading:
+class Reloading(Deciding):
     """Decides; `system` does. The methods and their meaning are those of `Policy`, and `changed`.
 
     name: of the source of changes, for the log. before_start: called before a process begins to import the application,
     and after the one before has gone.
     """
-
-    exit_code: int | None = None
-    """Not None: every process is gone, and the supervisor ends with this."""
 
     def __init__(
         self,
@@ -61,18 +53,12 @@ class Reloading:
         before_start: Callable[[], None] = lambda: None,
         logger: logging.Logger = _logger,
     ) -> None:
-        self._system = system
+        super().__init__(system, logger, Endings(settings, system, logger, margin=_MARGIN, last_words=_LAST_WORDS))
         self._name = name
         self._before_start = before_start
-        self._logger = logger
-        self._endings = Endings(settings, system, logger, margin=_MARGIN, last_words=_LAST_WORDS)
         self._slot = Slot(_SLOT)
-        self._known: dict[Process, Incarnation] = {}
         self._held: Incarnation | None = None
         self._announced = False
-        self._stop_code: int | None = None  # not None: stopping
-        self._stopped_at = inf
-        self._forced = False
 
     # Events
 
@@ -131,14 +117,10 @@ class Reloading:
             self._system.notify("ready")
 
     def stopping(self, process: Process) -> None:
-        worker = self._known.get(process)
-        if worker is None or not worker.is_ready:
-            return
-        self._logger.info("Child process [%d] is stopping by itself.", worker.pid)
-        self._endings.expect(worker)
-        self._vacate(worker)
-        self._reload()
-        self._settle()
+        if (worker := self._stops_by_itself(process)) is not None:
+            self._vacate(worker)
+            self._reload()
+            self._settle()
 
     def limit_reached(self, process: Process) -> None:
         worker = self._known.get(process)
@@ -146,9 +128,6 @@ class Reloading:
             self._logger.info("Child process [%d] will be replaced: request limit reached.", worker.pid)
             self._reload()
             self._settle()
-
-    def reported(self, process: Process, text: str) -> None:
-        self._logger.warning("Child process [%d] reports:\n%s", process.pid, text.rstrip())
 
     def exited(self, process: Process, exit: Exit) -> None:
         worker = self._known.pop(process, None)
@@ -159,7 +138,7 @@ class Reloading:
             self._held = None
             if self._stop_code is None:
                 self._logger.error("Child process [%d] has ended before its start: %s", worker.pid, cause(exit))
-                self._slot.retry_at = now + _REFUSED
+                self._slot.retry_at = now + REFUSED
         elif worker.state is State.STARTING:
             self._vacate(worker)
             how = explain(exit, age=now - worker.born)
@@ -199,7 +178,7 @@ class Reloading:
                 process = self._system.spawn(_SLOT, hold=True)
             except OSError as error:
                 self._logger.error("Cannot start a process: %s", error)
-                self._slot.retry_at = self._system.now() + _REFUSED
+                self._slot.retry_at = self._system.now() + REFUSED
                 return
             self._held = self._known[process] = Incarnation(process, self._slot, self._system.now(), 0)
         if (worker := self._slot.current) is None:
@@ -222,7 +201,7 @@ class Reloading:
     def _asked_to_stop(self) -> None:
         if self._stop_code is None:
             self._stop(0)
-        elif self._system.now() - self._stopped_at > _SAME_REQUEST:
+        elif self._is_asked_again():
             self._force()
 
     def _stop(self, code: int) -> None:
@@ -234,12 +213,6 @@ class Reloading:
         self._slot.current = None
         for worker in self._known.values():
             self._endings.terminate(worker)
-
-    def _force(self) -> None:
-        if not self._forced:
-            self._forced = True
-            for worker in self._known.values():
-                self._endings.stop_now(worker)
 
     # What follows from every event
 
