@@ -4,7 +4,7 @@ from libc.stdint cimport uint8_t
 
 from fastserve._buffer cimport Buffer
 from fastserve._deflate cimport Deflate
-from fastserve._frames cimport CLIENT_HEAD_LIMIT, CONTROL_SIZE_LIMIT, FrameHead, Opcode
+from fastserve._frames cimport CLIENT_HEAD_LIMIT, CONTROL_SIZE_LIMIT, FrameHead
 from fastserve._growing cimport GrowingBytes
 from fastserve._utf8 cimport Utf8
 
@@ -39,28 +39,43 @@ cdef class MessageReader:
     cdef str close_reason           # CLOSE: the peer's words; FAILED: ours. "" else
     cdef readonly Py_ssize_t held   # bytes of memory that the unfinished message takes
 
-    # The message under way.
-    cdef Py_ssize_t _max_size       # bytes of one message, also inflated; 0: no limit
+    # The connection.
+    cdef Py_ssize_t _max_size       # bytes of one message, also inflated
     cdef Deflate _deflate           # or None
+    cdef int _base_rules            # FrameRule bits while no message is under way
+    cdef bint _ended                # CLOSE or FAILED was the answer
+    # The message under way.
     cdef GrowingBytes _payload      # unmasked and inflated; made when a message first comes in pieces
     cdef int _opcode                # OPCODE_TEXT or OPCODE_BINARY; OPCODE_CONTINUATION while there is no message
+    cdef int _rules                 # FrameRule bits for the next frame
     cdef bint _compressed
-    cdef Py_ssize_t _wire_size      # bytes of payload that its frames announced so far
+    cdef Py_ssize_t _room           # bytes of payload that further frames of it may have
     cdef Utf8 _utf8
     # The frame under way.
     cdef FrameHead _frame
     cdef bint _in_payload
-    cdef bint _ended                # CLOSE or FAILED was the answer
     cdef Py_ssize_t _taken          # bytes of its payload read so far
-    cdef int _head_size             # bytes of an incomplete head
-    cdef uint8_t[14] _head          # CLIENT_HEAD_LIMIT
-    cdef uint8_t[125] _control      # CONTROL_SIZE_LIMIT
+    cdef int _head_size             # bytes of a head that was cut
+    cdef uint8_t[CLIENT_HEAD_LIMIT] _head
+    cdef uint8_t[CONTROL_SIZE_LIMIT] _control
 
     # Take bytes up to the end of one message or control frame; `used` says how many. INCOMING_MORE: all of them. After
     # INCOMING_CLOSE and INCOMING_FAILED bytes are taken and ignored (INCOMING_MORE). Raises MemoryError.
     cdef Incoming read(self, const char* data, Py_ssize_t size, Py_ssize_t* used) except <Incoming> -1
-    cdef Incoming _read(self, const uint8_t* data, Py_ssize_t size, Py_ssize_t* used) except <Incoming> -1
+    cdef Py_ssize_t _complete_head(self, const uint8_t* data, Py_ssize_t size) except -2
+    cdef int _begin_data(self) noexcept
+    cdef void _end_message(self) noexcept
     cdef Incoming _fail(self, int code, str reason) except <Incoming> -1
+    cdef void _end(self) noexcept
+    cdef Incoming _take_whole(self, const uint8_t* source) except <Incoming> -1
+    cdef Incoming _take(self, const uint8_t* source, Py_ssize_t size) except <Incoming> -1
+    cdef GrowingBytes _collected(self)
+    cdef int _collect(self, const uint8_t* source, Py_ssize_t size) except -2
+    cdef Incoming _take_compressed(self, const uint8_t* source, Py_ssize_t size, bint last) except <Incoming> -1
+    cdef Incoming _deliver(self, bytes payload) except <Incoming> -1
+    cdef Incoming _message_whole(self) except <Incoming> -1
+    cdef Incoming _control_whole(self) except <Incoming> -1
+    cdef Incoming _close_whole(self, const char* payload, Py_ssize_t size) except <Incoming> -1
 
 
 # Writes whole messages as one unmasked frame each, behind what `output` holds.
@@ -80,6 +95,7 @@ cdef class MessageWriter:
     cdef int write_head(self, Buffer output, int opcode, Py_ssize_t size) except -1
     # Whether a message of so many bytes would be compressed (and so cannot be sent by write_head).
     cdef bint compresses(self, Py_ssize_t size) noexcept
+    cdef int _write(self, Buffer output, int opcode, const char* data, Py_ssize_t size) except -1
     cdef int _write_deflated(self, Buffer output, int opcode, object data) except -1
 
 
