@@ -25,8 +25,8 @@ cdef int MEMORY_LEVEL = 5
 # In one message. Each costs a new stream; a sender that flushes in this way needs one.
 cdef int FINAL_BLOCKS_LIMIT = 16
 
-# What a message is completed with (section 7.2.2). Section 7.2.3.4 has a sender put a byte behind a final block, so that
-# this is an empty block there too; behind one without, it is nothing to inflate.
+# What a message is completed with (section 7.2.2). Section 7.2.3.4 has a sender put a byte behind a final block, so
+# that this is an empty block there too; behind one without, it is nothing to inflate.
 cdef bytes TAIL = b"\x00\x00\xff\xff"
 
 cdef bytes CHARACTER = rb"[!#$%&'*+.^_`|~0-9A-Za-z-]"

@@ -1,10 +1,11 @@
 """Fuzz the WebSocket codec.
 
-The invariant: whatever bytes a client sends, cut anywhere, with any limit, compressed or not, MessageReader answers with
-the events of RFC 6455 and then with a close or a failure with code 1002, 1007 or 1009; it never reads outside its input
-(guard pages), takes everything it says it took, holds memory in proportion to what has arrived, and its verdict does not
-depend on the pieces or on the vector code in use. What it says is what the slow twin (tests/parser/websocket_oracle.py)
-says. Only the code of a compressed message that is wrong in two ways may depend on the pieces.
+The invariant: whatever bytes a client sends, cut anywhere, with any limit, compressed or not, MessageReader answers
+with the events of RFC 6455 and then with a close or a failure with code 1002, 1007 or 1009; it never reads outside its
+input (guard pages), takes everything it says it took, holds memory in proportion to what has arrived, and its verdict
+does not depend on the pieces or on the vector code in use. What it says is what the slow twin
+(tests/parser/websocket_oracle.py) says. Only the code of a compressed message that is wrong in two ways may depend on
+the pieces.
 
 What is written by MessageWriter is read back to the same message, and whatever Sec-WebSocket-Extensions a client sends,
 negotiate() answers with an offer that it made, or with nothing.
@@ -46,13 +47,14 @@ WORDS = [
     b"\x00",
 ]
 HEADS = [
-    b"\x81\xfe", b"\x82\xff", b"\x00\x80", b"\x80\x80\0\0\0\0", b"\x01\x80\0\0\0\0", b"\x88\x80\0\0\0\0", b"\xc1\x87\0\0\0\0",
-    b"\x82\xff\x00\x00\x00\x00\x00\x01\x00\x00", b"\x82\xff\x80", b"\x81\xfe\x00\x7d", b"\x89\xfe\x00\x7e",
+    b"\x81\xfe", b"\x82\xff", b"\x00\x80", b"\x80\x80\0\0\0\0", b"\x01\x80\0\0\0\0", b"\x88\x80\0\0\0\0",
+    b"\xc1\x87\0\0\0\0", b"\x82\xff\x00\x00\x00\x00\x00\x01\x00\x00", b"\x82\xff\x80", b"\x81\xfe\x00\x7d",
+    b"\x89\xfe\x00\x7e",
 ]  # fmt: skip
 PARAMETERS = [
     b"permessage-deflate", b"server_no_context_takeover", b"client_no_context_takeover", b"server_max_window_bits",
-    b"client_max_window_bits", b"=8", b"=10", b"=15", b'="12"', b"=\"1\\0\"", b"=16", b"=", b";", b"; ", b",", b", ", b" ",
-    b'"', b"\\", b"x", b"\xff", b"\t",
+    b"client_max_window_bits", b"=8", b"=10", b"=15", b'="12"', b"=\"1\\0\"", b"=16", b"=", b";", b"; ", b",",
+    b", ", b" ", b'"', b"\\", b"x", b"\xff", b"\t",
 ]  # fmt: skip
 
 
