@@ -20,8 +20,8 @@ FLOORS: tuple[frozenset[str], ...] = (
     frozenset({"gateway"}),
     frozenset({"_exchange"}),
     frozenset({"_fields", "_head", "_request_parser"}),
-    frozenset({"_parser"}),
-    frozenset({"_buffer", "_scan", "_chars", "_names", "_live"}),
+    frozenset({"_parser", "_frames", "_deflate", "_messages"}),
+    frozenset({"_buffer", "_growing", "_scan", "_mask", "_utf8", "_chars", "_names", "_live"}),
     frozenset(
         {"compat", "options", "config", "configuration_file", "bind", "cgroup", "trust", "errors", "types", "_version"}
     ),
