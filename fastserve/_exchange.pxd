@@ -88,6 +88,9 @@ cdef class Exchange:
     cdef bint committed                 # some byte of the final response has been handed to the transport
     cdef readonly bint application_done  # finished() was called
     cdef Responder responder            # None before handle() sets it and after finished()
+    # What an opening handshake offers, a _websocket.WebSocket (which knows this module); None in other requests, and
+    # after finished().
+    cdef object websocket
     # The list of running exchanges this one is linked into; see ExchangeList. Borrowed references.
     cdef ExchangeList _list
     cdef void* _previous

@@ -103,6 +103,7 @@ cdef class Exchange:
         self.fields = self._rest = None
         self.endpoint = None
         self.responder = None
+        self.websocket = None
         self.queued = 0
         self.status = 0
         self.phase = RESPONSE_EXPECTED
@@ -167,6 +168,7 @@ cdef class Exchange:
     cdef int finished(self) except -1:
         self.application_done = True
         self.responder = None
+        self.websocket = None
         if self._list is not None:
             self._list.unlink(self)
         return 0

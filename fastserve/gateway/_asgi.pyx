@@ -30,8 +30,11 @@ from fastserve._exchange cimport (
     Handler,
 )
 from fastserve._live cimport COUNTING
+from fastserve._websocket cimport WebSocket
+from fastserve.gateway._asgi_websocket cimport serve
 from fastserve.gateway._awaitables cimport NOT_YET, READY, Awaited
 from fastserve.gateway._task cimport TaskDriver, as_coroutine
+from fastserve.gateway._text cimport fastserve_equal
 
 cdef extern from *:
     """
@@ -66,28 +69,15 @@ cdef extern from *:
     #define FASTSERVE_HAS_VERSIONS 0
     #define fastserve_version(dict) ((uint64_t)0)
     #endif
-
-    /* Whether `given` is the text `expected`, an ASCII string; runs no Python code. Message types have dots: Python
-       does not intern them, so it is nearly never the same object. */
-    static inline int fastserve_equal(PyObject *given, PyObject *expected) {
-        if (given == expected)
-            return 1;
-        if (!PyUnicode_Check(given))
-            return 0;
-        if (!PyUnicode_IS_COMPACT_ASCII(given))
-            return PyUnicode_Compare(given, expected) == 0;
-        return PyUnicode_GET_LENGTH(given) == PyUnicode_GET_LENGTH(expected) &&
-            memcmp(PyUnicode_1BYTE_DATA(given), PyUnicode_1BYTE_DATA(expected), PyUnicode_GET_LENGTH(given)) == 0;
-    }
     """
     object fastserve_bind(object descriptor, object self)
     object fastserve_call(object callable, object scope, object receive, object send)
     bint fastserve_forgotten(object cycle, object receive, object send) noexcept
     const bint HAS_VERSIONS "FASTSERVE_HAS_VERSIONS"
     uint64_t fastserve_version(PyObject* dictionary) noexcept
-    bint fastserve_equal(object given, object expected) noexcept
 
 cdef dict ASGI = {"version": "3.0", "spec_version": "2.5"}
+cdef dict WEBSOCKET_SCHEMES = {"http": "ws", "https": "wss"}
 cdef dict EXTENSIONS = {"http.response.trailers": {}, "http.response.early_hint": {}}
 # The items of a scope in their order. From "asgi" on each request has its own value.
 cdef tuple SCOPE_KEYS = (
@@ -207,6 +197,8 @@ cdef class AsgiGateway(Handler):
         cdef AsgiCycle cycle = self.spare
         cdef object receive, send
         cdef dict scope
+        if exchange.websocket is not None:
+            return serve(self.application, self._websocket_scope(exchange), exchange, self.tasks, self.logger)
         if cycle is None:
             cycle = AsgiCycle.__new__(AsgiCycle)
             receive = fastserve_bind(RECEIVE, cycle)
@@ -297,6 +289,25 @@ cdef class AsgiGateway(Handler):
         memcpy(self.lent_values, template.values, sizeof(self.lent_values))
         self.lent = <PyObject*> scope
         self.lent_version = fastserve_version(self.lent)
+        return scope
+
+    cdef dict _websocket_scope(self, Exchange exchange):
+        # Made of the connection's template, which it has no use for any more unless the handshake is denied.
+        cdef WebSocket websocket = exchange.websocket
+        cdef Endpoint endpoint = exchange.endpoint
+        cdef dict extensions = {"websocket.http.response": {}}
+        cdef dict scope = self._template(exchange).scope
+        endpoint.cache = None
+        del scope["method"]
+        scope[TYPE] = "websocket"
+        scope["scheme"] = WEBSOCKET_SCHEMES.get(endpoint.scheme, endpoint.scheme)
+        scope["asgi"] = PyDict_Copy(ASGI)
+        scope[HEADERS] = exchange.fields
+        scope["subprotocols"] = websocket.subprotocols
+        scope["state"] = PyDict_Copy(self.state)
+        scope["extensions"] = extensions
+        if endpoint.tls is not None:
+            extensions["tls"] = PyDict_Copy(endpoint.tls)
         return scope
 
     cdef bint _unchanged(self, dict scope) noexcept:

@@ -1,0 +1,43 @@
+# ASGI 3.0 (WebSocket specification 2.5): one WebSocket as receive and send.
+
+from cpython.object cimport PyObject
+
+from fastserve._exchange cimport Exchange
+from fastserve._websocket cimport WebSocket
+from fastserve.gateway._awaitables cimport Awaited
+from fastserve.gateway._task cimport TaskDriver
+
+
+cdef struct WebSocketParts:
+    # What a message has under the keys of websocket.send; borrowed, NULL where it has not.
+    PyObject* kind
+    PyObject* data
+    PyObject* text
+
+
+cdef class WebSocketCycle(Awaited):
+    # One call of the application: its receive, its send, and what becomes of it.
+    cdef WebSocket websocket
+    cdef Exchange exchange          # the opening handshake's
+    cdef object logger
+    cdef dict scope                 # until the handshake is answered, for the line in the log; then None
+    cdef object task                # RequestTask or asyncio.Task; None before the first suspension and after the end
+    cdef bint first_step            # the application is in the step that serve() makes
+    cdef bint cancelled             # by the server
+    cdef bint connected             # the application has got websocket.connect
+    cdef bint told                  # and websocket.disconnect
+    cdef bint closed                # it has sent websocket.close
+    cdef bint denied                # it has begun a response in place of accepting
+
+    cdef dict _message(self)
+    # A message in the handshake; _send_late: after the end.
+    cdef int _answer(self, object kind, dict message) except -1
+    cdef int _send_late(self, object kind) except -1
+    cdef int _close(self, dict message) except -1
+    cdef int _log(self, object outcome) except -1
+    cdef int _flush(self) except -1
+    cdef int _ended(self, object result, object exception) except -1
+
+
+# Run the application on a WebSocket whose handshake is `exchange`; its first step is made here.
+cdef int serve(object application, dict scope, Exchange exchange, TaskDriver tasks, object logger) except -1

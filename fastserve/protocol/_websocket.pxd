@@ -1,0 +1,66 @@
+# WebSocket (RFC 6455) on one connection: the opening handshake of an HTTP/1.1 request, and what follows it.
+
+from fastserve._buffer cimport Buffer
+from fastserve._deflate cimport Deflate
+from fastserve._messages cimport MessageReader, MessageWriter
+from fastserve._websocket cimport WebSocket
+from fastserve.protocol._connection cimport Connection, Upgrade
+
+
+cdef class WebSocketUpgrade(Upgrade):
+    # Limits and times of every WebSocket of the worker: sizes in bytes, 0 is no limit; times in seconds or FOREVER.
+    cdef readonly Py_ssize_t max_size       # of one message, also inflated
+    cdef readonly Py_ssize_t max_queue      # messages that wait for the application
+    cdef double ping_interval
+    cdef double ping_timeout
+    cdef bint per_message_deflate
+    cdef MessageWriter writer               # of connections without compression: it has no state
+    cdef object logger
+
+
+cdef class Http1WebSocket(WebSocket):
+    cdef WebSocketUpgrade upgrade
+    cdef WebSocketConnection connection     # None before accept() and after the stream is gone
+    # Of the opening handshake, until it is accepted.
+    cdef bytes key                          # as the client sent it
+    cdef Deflate deflate                    # or None
+    cdef bytes extensions                   # what the response says of it, or None
+
+    # The fields of the 101 response that are ours.
+    cdef list _switching(self, object subprotocol)
+
+
+cdef class WebSocketConnection(Connection):
+    cdef Http1WebSocket websocket
+    cdef MessageReader reader
+    cdef MessageWriter writer
+    # Bytes received that the queue had no room for: in `input`, or where received() was given them while it runs.
+    cdef Buffer input
+    cdef const char* rest
+    cdef Py_ssize_t rest_size
+    # When keepalive has something to do; once closing, when the peer has had time enough. FOREVER when off.
+    cdef double alarm
+    cdef double pinged_at           # the latest ping, or the beginning
+    cdef bint pinged                # and nothing has been heard since it was looked at last
+    cdef bint heard                 # bytes have come since the latest ping
+    cdef bint running               # inside received(): it sends what is corked by itself
+    cdef bint paused                # we asked the stream to stop reading
+    cdef bint ending                # nothing is read any more
+
+    # Read messages while there are bytes and the queue has room.
+    cdef int _fill(self) except -1
+    cdef bint _has_room(self) noexcept
+    # Keep what could not be read beyond received().
+    cdef int _hold(self) except -1
+    cdef int _resume(self) except -1
+    cdef int _tell(self) except -1
+    # Our close frame, in answer to the peer's or to begin with.
+    cdef int _write_close(self, int code, str reason) except -1
+    # Begin the closing handshake.
+    cdef int _close(self, int code, str reason, double patience) except -1
+    # Both sides have said their last word, or the peer cannot any more.
+    cdef int _finish(self) except -1
+    # Close without waiting for the peer's close frame (RFC 6455 section 7.1.7).
+    cdef int _fail(self, int code, str reason) except -1
+    cdef int _keep_alive(self, double now) except -1
+    cdef int _trace(self, str event) except -1
