@@ -35,6 +35,8 @@ cdef bytes CHARACTER = rb"[!#$%&'*+.^_`|~0-9A-Za-z-]"
 cdef object PIECE = re.compile(
     rb"[ \t]*(TOKEN+)[ \t]*(?:=[ \t]*(?:(TOKEN+)|\"((?:\\?TOKEN)+)\")[ \t]*)?([;,]|\Z)".replace(b"TOKEN", CHARACTER)
 )
+# Elements of a list may be empty (RFC 9110 section 5.6.1).
+cdef object EMPTY = re.compile(rb"[ \t,]*")
 cdef object WINDOW = re.compile(rb"[89]|1[0-5]")
 
 
@@ -102,7 +104,12 @@ cdef list _offers(bytes value):
     cdef list offers = []
     cdef list parameters = None
     cdef Py_ssize_t position = 0
-    while position < len(value):
+    cdef bytes delimiter = b","
+    while position < len(value) or delimiter == b";":
+        if parameters is None:
+            position = EMPTY.match(value, position).end()
+            if position == len(value):
+                break
         match = PIECE.match(value, position)
         if match is None:
             return []

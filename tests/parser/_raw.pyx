@@ -1,12 +1,8 @@
 # The parsers as C callers see them, reached from tests: raw pointers, chosen sizes, memory that ends at a guard page.
 #
-# Every input is copied so that its last byte is the last of a readable page and the next page is PROT_NONE (or, with
-# front=True, so that its first byte is the first of a page and the page before is PROT_NONE): a read outside the input
-# is a crash, not a wrong answer. The input also moves with every call, as it may.
+# Every input is copied to the end of guarded memory, or to its front. The input also moves with every call, as it may.
 
-from libc.stdint cimport uint8_t
-from libc.string cimport memcpy, memset
-from posix.mman cimport MAP_ANONYMOUS, MAP_FAILED, MAP_PRIVATE, PROT_NONE, PROT_READ, PROT_WRITE, mmap, mprotect, munmap
+from libc.string cimport memset
 
 from fastserve._fields cimport build_fields, method_name
 from fastserve._head cimport HeadMemory
@@ -27,43 +23,7 @@ from fastserve._parser cimport (
     reset_chunked,
     reset_head,
 )
-
-cdef enum:
-    PAGE = 4096
-    ROOM = 64 * PAGE
-
-
-cdef class Guarded:
-    """A readable region between two pages that nobody may touch."""
-
-    cdef uint8_t* region
-
-    def __cinit__(self):
-        cdef void* address = mmap(NULL, ROOM + 2 * PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0)
-        if address == MAP_FAILED:
-            raise MemoryError
-        self.region = <uint8_t*>address
-        if mprotect(self.region, PAGE, PROT_NONE) or mprotect(self.region + PAGE + ROOM, PAGE, PROT_NONE):
-            raise OSError("mprotect")
-
-    def __dealloc__(self):
-        if self.region is not NULL:
-            munmap(self.region, ROOM + 2 * PAGE)
-
-    cdef const char* put(self, bytes data, bint front) except NULL:
-        cdef Py_ssize_t size = len(data)
-        cdef uint8_t* start = self.region + PAGE
-        if size > ROOM:
-            raise ValueError("too long for the guarded region")
-        if not front:
-            start += ROOM - size
-        memcpy(start, <const char*>data, size)
-        return <const char*>start
-
-    cdef int forget(self, Py_ssize_t size, bint front) noexcept:
-        memset(self.region + PAGE + (0 if front else ROOM - size), 0xA5, size)
-        return 0
-
+from tests.parser._guarded cimport Guarded
 
 cdef Guarded guarded = Guarded()
 
