@@ -77,6 +77,7 @@ cdef extern from *:
     uint64_t fastserve_version(PyObject* dictionary) noexcept
 
 cdef dict ASGI = {"version": "3.0", "spec_version": "2.5"}
+cdef dict WEBSOCKET_EXTENSIONS = {"websocket.http.response": {}}
 cdef dict WEBSOCKET_SCHEMES = {"http": "ws", "https": "wss"}
 cdef dict EXTENSIONS = {"http.response.trailers": {}, "http.response.early_hint": {}}
 # The items of a scope in their order. From "asgi" on each request has its own value.
@@ -296,7 +297,7 @@ cdef class AsgiGateway(Handler):
         # Made of the connection's template, which it has no use for any more unless the handshake is denied.
         cdef WebSocket websocket = exchange.websocket
         cdef Endpoint endpoint = exchange.endpoint
-        cdef dict extensions = {"websocket.http.response": {}}
+        cdef dict extensions = PyDict_Copy(WEBSOCKET_EXTENSIONS)
         cdef dict scope = self._template(exchange).scope
         endpoint.cache = None
         del scope["method"]

@@ -56,6 +56,7 @@ cdef double DRAIN_TIMEOUT = 2.0     # the same when the worker stops
 cdef double LINGER = 2.0            # seconds for the peer to read why we close
 cdef bytes GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 cdef bytes PING = b"ping"
+cdef tuple NOTHING = (None, None)
 cdef frozenset OURS = frozenset((b"upgrade", b"connection", b"sec-websocket-accept", b"sec-websocket-extensions"))
 cdef list UPGRADE_REQUIRED = [
     (b"content-type", b"text/plain; charset=utf-8"),
@@ -138,9 +139,7 @@ cdef class WebSocketUpgrade(Upgrade):
         websocket.exchange = exchange
         websocket.upgrade = self
         websocket.subprotocols = subprotocols
-        websocket.key = keys[0]
-        if extensions and self.per_message_deflate:
-            websocket.deflate, websocket.extensions = negotiate(extensions)
+        websocket.offer = (keys[0], *(negotiate(extensions) if extensions and self.per_message_deflate else NOTHING))
         exchange.websocket = websocket
         return None
 
@@ -148,14 +147,14 @@ cdef class WebSocketUpgrade(Upgrade):
 cdef class Http1WebSocket(WebSocket):
     """A WebSocket that began as an HTTP/1.1 request."""
 
-    cdef list _switching(self, object subprotocol):
+    cdef list _switching(self, bytes key, bytes extensions, object subprotocol):
         cdef list fields = [
             (b"upgrade", b"websocket"),
             (b"connection", b"Upgrade"),
-            (b"sec-websocket-accept", base64.b64encode(hashlib.sha1(self.key + GUID).digest())),
+            (b"sec-websocket-accept", base64.b64encode(hashlib.sha1(key + GUID).digest())),
         ]
-        if self.extensions is not None:
-            fields.append((b"sec-websocket-extensions", self.extensions))
+        if extensions is not None:
+            fields.append((b"sec-websocket-extensions", extensions))
         if subprotocol:
             fields.append((b"sec-websocket-protocol", subprotocol.encode("latin-1")))
         return fields
@@ -171,7 +170,8 @@ cdef class Http1WebSocket(WebSocket):
         if http is None:
             return 0
         worker = http.worker
-        all_fields = self._switching(subprotocol)
+        key, deflate, extensions = self.offer
+        all_fields = self._switching(key, extensions, subprotocol)
         for field in fields:
             name = field[0]
             if isinstance(name, bytes) and name.lower() in OURS:
@@ -187,15 +187,14 @@ cdef class Http1WebSocket(WebSocket):
 
         connection = WebSocketConnection.__new__(WebSocketConnection)
         connection.websocket = self
-        if self.deflate is None:
+        if deflate is None:
             connection.writer = self.upgrade.writer
         else:
-            connection.reader = MessageReader(self.upgrade.max_size, self.deflate)
-            connection.writer = MessageWriter(self.deflate)
+            connection.reader = MessageReader(self.upgrade.max_size, deflate)
+            connection.writer = MessageWriter(deflate)
         self.connection = connection
         self.phase = WEBSOCKET_OPEN
-        self.key = self.extensions = None
-        self.deflate = None
+        self.offer = None
         # What is corked is the successor's now: the 101 response and responses before it.
         worker.output_owner = connection
         stream = http.stream
