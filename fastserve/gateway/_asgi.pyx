@@ -77,7 +77,6 @@ cdef extern from *:
     uint64_t fastserve_version(PyObject* dictionary) noexcept
 
 cdef dict ASGI = {"version": "3.0", "spec_version": "2.5"}
-cdef dict WEBSOCKET_EXTENSIONS = {"websocket.http.response": {}}
 cdef dict WEBSOCKET_SCHEMES = {"http": "ws", "https": "wss"}
 cdef dict EXTENSIONS = {"http.response.trailers": {}, "http.response.early_hint": {}}
 # The items of a scope in their order. From "asgi" on each request has its own value.
@@ -101,6 +100,34 @@ cdef str RESPONSE_START = "http.response.start"
 cdef str RESPONSE_BODY_MESSAGE = "http.response.body"
 cdef str RESPONSE_TRAILERS_MESSAGE = "http.response.trailers"
 cdef str EARLY_HINT = "http.response.early_hint"
+
+
+cdef dict _with_shared_keys(dict items):
+    # The same items in a dictionary as instances have it: what is copied from it has values of its own and no keys. A
+    # third of the size, which counts where very many requests are open, each with its scope.
+    class Keys:
+        pass
+
+    # Each new instance is lent a little less room for more attributes.
+    for _ in range(64):
+        instance = Keys()
+        for key, value in items.items():
+            setattr(instance, key, value)
+    return vars(instance)
+
+
+# The items of a WebSocket's scope, and two of them: what is particular to one is set in a copy.
+cdef dict WEBSOCKET_SCOPE = _with_shared_keys(
+    {"type": "websocket"} | dict.fromkeys([
+        "http_version", "server", "client", "scheme", "root_path", "path", "raw_path", "query_string", "asgi",
+        "headers", "subprotocols", "state", "extensions",
+    ])
+)
+cdef tuple WEBSOCKET_COMMON = (
+    "http_version", "server", "client", "root_path", "path", "raw_path", "query_string",
+)
+cdef dict WEBSOCKET_ASGI = _with_shared_keys(ASGI)
+cdef dict WEBSOCKET_EXTENSIONS = _with_shared_keys({"websocket.http.response": {}})
 
 
 cdef dict _plain(object message):
@@ -294,16 +321,18 @@ cdef class AsgiGateway(Handler):
         return scope
 
     cdef dict _websocket_scope(self, Exchange exchange):
-        # Made of the connection's template, which it has no use for any more unless the handshake is denied.
+        # From the connection's template, which it has no use for any more unless the handshake is denied.
         cdef WebSocket websocket = exchange.websocket
         cdef Endpoint endpoint = exchange.endpoint
+        cdef dict common = self._template(exchange).scope
         cdef dict extensions = PyDict_Copy(WEBSOCKET_EXTENSIONS)
-        cdef dict scope = self._template(exchange).scope
+        cdef dict scope = PyDict_Copy(WEBSOCKET_SCOPE)
+        cdef str key
         endpoint.cache = None
-        del scope["method"]
-        scope[TYPE] = "websocket"
+        for key in WEBSOCKET_COMMON:
+            scope[key] = common[key]
         scope["scheme"] = WEBSOCKET_SCHEMES.get(endpoint.scheme, endpoint.scheme)
-        scope["asgi"] = PyDict_Copy(ASGI)
+        scope["asgi"] = PyDict_Copy(WEBSOCKET_ASGI)
         scope[HEADERS] = exchange.fields
         scope["subprotocols"] = websocket.subprotocols
         scope["state"] = PyDict_Copy(self.state)

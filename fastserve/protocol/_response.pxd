@@ -8,7 +8,7 @@ from fastserve._buffer cimport Buffer
 
 cdef struct HeadFacts:
     int64_t content_length      # -1 when the application gave none
-    unsigned char chunked       # truth values in one byte each, as exchanges hold them: it asked for Transfer-Encoding: chunked
+    unsigned char chunked       # truth values in one byte each: it asked for Transfer-Encoding: chunked
     unsigned char close         # it gave Connection: close
     unsigned char connection    # it gave a Connection field
     unsigned char no_length     # set before: the response must not carry a Content-Length (204)

@@ -22,8 +22,8 @@ cdef class WebSocketUpgrade(Upgrade):
 cdef class Http1WebSocket(WebSocket):
     cdef WebSocketUpgrade upgrade
     cdef WebSocketConnection connection     # None before accept() and after the stream is gone
-    # Of the opening handshake, until it is accepted: the key as the client sent it; the Deflate and what the response says
-    # of it, or None twice.
+    # Of the opening handshake, until it is accepted: the key as the client sent it; the Deflate and what the response
+    # says of it, or None twice.
     cdef tuple offer
 
     # The fields of the 101 response that are ours.
