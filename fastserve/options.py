@@ -678,7 +678,7 @@ _TABLE: Final = (
         "WebSocket", uvicorn="ws_max_size",
     ),
     Option(
-        "ws_max_queue", Integer(0), 32, "Received messages that wait for the application.", "WebSocket",
+        "ws_max_queue", Integer(0), 32, "Received messages that wait for the application; 0: any number.", "WebSocket",
         uvicorn="ws_max_queue",
     ),
     Option(
