@@ -31,7 +31,7 @@ from fastserve._exchange cimport (
 )
 from fastserve._live cimport COUNTING
 from fastserve._websocket cimport WebSocket
-from fastserve.gateway._asgi_websocket cimport serve
+from fastserve.gateway._asgi_websocket cimport serve, with_shared_keys
 from fastserve.gateway._awaitables cimport NOT_YET, READY, Awaited
 from fastserve.gateway._task cimport TaskDriver, as_coroutine
 from fastserve.gateway._text cimport fastserve_equal
@@ -102,22 +102,8 @@ cdef str RESPONSE_TRAILERS_MESSAGE = "http.response.trailers"
 cdef str EARLY_HINT = "http.response.early_hint"
 
 
-cdef dict _with_shared_keys(dict items):
-    # The same items in a dictionary as instances have it: what is copied from it has values of its own and no keys. A
-    # third of the size, which counts where very many requests are open, each with its scope.
-    class Keys:
-        pass
-
-    # Each new instance is lent a little less room for more attributes.
-    for _ in range(64):
-        instance = Keys()
-        for key, value in items.items():
-            setattr(instance, key, value)
-    return vars(instance)
-
-
 # The items of a WebSocket's scope, and two of them: what is particular to one is set in a copy.
-cdef dict WEBSOCKET_SCOPE = _with_shared_keys(
+cdef dict WEBSOCKET_SCOPE = with_shared_keys(
     {"type": "websocket"} | dict.fromkeys([
         "http_version", "server", "client", "scheme", "root_path", "path", "raw_path", "query_string", "asgi",
         "headers", "subprotocols", "state", "extensions",
@@ -126,8 +112,8 @@ cdef dict WEBSOCKET_SCOPE = _with_shared_keys(
 cdef tuple WEBSOCKET_COMMON = (
     "http_version", "server", "client", "root_path", "path", "raw_path", "query_string",
 )
-cdef dict WEBSOCKET_ASGI = _with_shared_keys(ASGI)
-cdef dict WEBSOCKET_EXTENSIONS = _with_shared_keys({"websocket.http.response": {}})
+cdef dict WEBSOCKET_ASGI = with_shared_keys(ASGI)
+cdef dict WEBSOCKET_EXTENSIONS = with_shared_keys({"websocket.http.response": {}})
 
 
 cdef dict _plain(object message):

@@ -44,7 +44,6 @@ cdef class WebSocketConnection(Connection):
     # Truth values in one byte each: there may be very many idle connections.
     cdef unsigned char pinged       # and nothing has been heard since it was looked at last
     cdef unsigned char heard        # bytes have come since the latest ping
-    cdef unsigned char running      # inside received(): it sends what is corked by itself
     cdef unsigned char paused       # we asked the stream to stop reading
     cdef unsigned char ending       # nothing is read any more
 

@@ -270,7 +270,7 @@ cdef class Http1WebSocket(WebSocket):
         cdef WebSocketConnection connection = self.connection
         if connection is None:
             return self.exchange.flush()
-        if connection.running:
+        if self.corked:
             return 0
         connection.worker.now = connection.worker.clock.now()
         return connection.release_output()
@@ -313,17 +313,17 @@ cdef class WebSocketConnection(Connection):
         else:
             self.rest = data
             self.rest_size = size
-        if self.running:
+        if self.websocket.corked:
             # An application runs the event loop inside its step.
             self._hold()
             self._fill()
             return self._tell()
-        self.running = True
+        self.websocket.corked = True
         try:
             self._fill()
             self._tell()
         finally:
-            self.running = False
+            self.websocket.corked = False
             self._hold()
         if self.stream is None:
             return 0
