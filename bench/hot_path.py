@@ -20,6 +20,7 @@ from bench.load import apps
 from fastserve import _live
 from fastserve.gateway._asgi import AsgiGateway
 from fastserve.protocol._timers import ManualClock
+from fastserve.protocol._websocket import WebSocketUpgrade
 from fastserve.protocol._worker import Worker
 from fastserve.transport._memory import MemoryStream
 
@@ -39,8 +40,21 @@ BROWSER = (
 )
 POST = b"POST / HTTP/1.1\r\nHost: localhost:8000\r\nContent-Length: 1024\r\n\r\n" + b"x" * 1024
 PIPELINED = 16
+HANDSHAKE = (
+    b"GET / HTTP/1.1\r\nHost: localhost:8000\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
+    b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
+)
 
 ANSWER = b"Hello, World!"
+
+
+def text_frame(text: bytes) -> bytes:
+    """A text message of less than 126 bytes as a client sends it."""
+    key = b"\x37\xfa\x21\x3d"
+    return bytes([0x81, 0x80 | len(text)]) + key + bytes(byte ^ key[index % 4] for index, byte in enumerate(text))
+
+
+ECHO = text_frame(ANSWER.ljust(64, b"."))
 
 
 async def suspended(scope: apps.Scope, receive: apps.Receive, send: apps.Send) -> None:
@@ -49,10 +63,19 @@ async def suspended(scope: apps.Scope, receive: apps.Receive, send: apps.Send) -
     await apps.small(scope, receive, send)
 
 
+async def echo(scope: apps.Scope, receive: apps.Receive, send: apps.Send) -> None:
+    """Send back the text messages of a WebSocket."""
+    await receive()
+    await send({"type": "websocket.accept"})
+    while (message := await receive())["type"] == "websocket.receive":
+        await send({"type": "websocket.send", "text": message["text"]})
+
+
 class Scenario:
     """Requests of one kind: `connections` connections receive `data`, which is `requests` requests, each in one read.
 
-    `turns`: how many turns of the event loop it takes until all are answered, beginning with the reads.
+    `turns`: how many turns of the event loop it takes until all are answered, beginning with the reads. `opening`: what
+    every connection receives first, once.
     """
 
     def __init__(
@@ -62,12 +85,14 @@ class Scenario:
         requests: int = 1,
         connections: int = 1,
         turns: int = 0,
+        opening: bytes = b"",
     ) -> None:
         self.application = application
         self.data = data
         self.requests = requests
         self.connections = connections
         self.turns = turns
+        self.opening = opening
 
     @contextmanager
     def served(self) -> Iterator[Callable[[], bytes]]:
@@ -76,7 +101,12 @@ class Scenario:
         gateway = AsgiGateway(self.application, loop)
         # Nothing here takes time: no timer may fire, and the date is the same for all.
         worker = Worker(gateway, loop, default_fields=[(b"server", b"fastserve")], clock=ManualClock())
+        worker.add_upgrade(b"websocket", WebSocketUpgrade())
         streams = [MemoryStream(worker) for _ in range(self.connections)]
+        for stream in streams:
+            if self.opening:
+                stream.feed(self.opening)
+                stream.take()
         data, turns = self.data, range(self.turns)
 
         def serve() -> bytes:
@@ -130,6 +160,8 @@ SCENARIOS = {
     "pipelined": Scenario(apps.small, SMALL * PIPELINED, requests=PIPELINED),
     # Many at a time, so that the turn of the event loop itself, which they share, weighs little.
     "suspended": Scenario(suspended, SMALL, connections=32, turns=1),
+    "echo": Scenario(echo, ECHO, opening=HANDSHAKE),
+    "echoes": Scenario(echo, ECHO * PIPELINED, requests=PIPELINED, opening=HANDSHAKE),
 }
 
 

@@ -167,6 +167,7 @@ cdef class Exchange:
     cdef int finished(self) except -1:
         self.application_done = True
         self.responder = None
+        self.websocket = None
         if self._list is not None:
             self._list.unlink(self)
         return 0

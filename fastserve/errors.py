@@ -19,3 +19,7 @@ class RequestRejected(Exception):
 
     def __str__(self) -> str:
         return f"{self.reason} (byte {self.offset})"
+
+
+class ClientDisconnected(OSError):
+    """The client of a WebSocket is gone, and the application sends."""

@@ -446,9 +446,6 @@ class Option:
 
 _INTERFACES = Choice(("auto", "asgi3", "asgi2", "wsgi"))
 
-# Who builds one of these takes `missing` out of its rows.
-_NO_WEBSOCKET: Final = "WebSocket is not supported yet"
-
 _TABLE: Final = (
     # Application
     Option(
@@ -678,23 +675,23 @@ _TABLE: Final = (
     # WebSocket
     Option(
         "ws_max_size", Size(1), 16 * 2**20, "Bytes of a message that is received; beyond: close code 1009.",
-        "WebSocket", missing=_NO_WEBSOCKET, uvicorn="ws_max_size",
+        "WebSocket", uvicorn="ws_max_size",
     ),
     Option(
-        "ws_max_queue", Integer(0), 32, "Received messages that wait for the application.", "WebSocket",
-        missing=_NO_WEBSOCKET, uvicorn="ws_max_queue",
+        "ws_max_queue", Integer(0), 32, "Received messages that wait for the application; 0: any number.", "WebSocket",
+        uvicorn="ws_max_queue",
     ),
     Option(
         "ws_ping_interval", Seconds(zero=True), 20.0, "Time between two pings; none or 0: no pings.", "WebSocket",
-        optional=True, missing=_NO_WEBSOCKET, uvicorn="ws_ping_interval",
+        optional=True, uvicorn="ws_ping_interval",
     ),
     Option(
         "ws_ping_timeout", Seconds(zero=True), 20.0, "Time for a pong to arrive; beyond: close code 1011.", "WebSocket",
-        optional=True, missing=_NO_WEBSOCKET, uvicorn="ws_ping_timeout",
+        optional=True, uvicorn="ws_ping_timeout",
     ),
     Option(
         "ws_per_message_deflate", Boolean(), True, "Compress messages where the client offers it.", "WebSocket",
-        missing=_NO_WEBSOCKET, uvicorn="ws_per_message_deflate",
+        uvicorn="ws_per_message_deflate",
     ),
     # Logging
     Option(
@@ -828,7 +825,7 @@ _TABLE: Final = (
     ),
     Option(
         "ws", Choice(("auto", "none", "websockets", "websockets-sansio", "wsproto")), "auto",
-        "Accepted for compatibility with uvicorn; there is one WebSocket implementation.", "Other",
+        "none: WebSocket handshakes are served as HTTP. The others are one; there is one implementation.", "WebSocket",
         ignored="fastserve has one WebSocket implementation, its own",
         ignored_values=("websockets", "websockets-sansio", "wsproto"), uvicorn="ws",
     ),

@@ -1,4 +1,5 @@
-# ASGI 3.0 (HTTP specification 2.5): exchanges to scope, receive and send.
+# ASGI 3.0 (HTTP and WebSocket specification 2.5): exchanges to scope, receive and send. What follows the scope of a
+# WebSocket is _asgi_websocket's.
 
 from cpython.object cimport PyObject
 from libc.stdint cimport uint64_t
@@ -48,6 +49,7 @@ cdef class AsgiGateway(Handler):
     cdef int lent_minor
 
     cdef dict _scope(self, Exchange exchange)
+    cdef dict _websocket_scope(self, Exchange exchange)
     cdef ScopeTemplate _template(self, Exchange exchange)
     cdef bint _unchanged(self, dict scope) noexcept
     cdef int _keep(self, AsgiCycle cycle, object receive, object send) except -1

@@ -30,8 +30,11 @@ from fastserve._exchange cimport (
     Handler,
 )
 from fastserve._live cimport COUNTING
+from fastserve._websocket cimport WebSocket
+from fastserve.gateway._asgi_websocket cimport serve, with_shared_keys
 from fastserve.gateway._awaitables cimport NOT_YET, READY, Awaited
 from fastserve.gateway._task cimport TaskDriver, as_coroutine
+from fastserve.gateway._text cimport fastserve_equal
 
 cdef extern from *:
     """
@@ -66,28 +69,15 @@ cdef extern from *:
     #define FASTSERVE_HAS_VERSIONS 0
     #define fastserve_version(dict) ((uint64_t)0)
     #endif
-
-    /* Whether `given` is the text `expected`, an ASCII string; runs no Python code. Message types have dots: Python
-       does not intern them, so it is nearly never the same object. */
-    static inline int fastserve_equal(PyObject *given, PyObject *expected) {
-        if (given == expected)
-            return 1;
-        if (!PyUnicode_Check(given))
-            return 0;
-        if (!PyUnicode_IS_COMPACT_ASCII(given))
-            return PyUnicode_Compare(given, expected) == 0;
-        return PyUnicode_GET_LENGTH(given) == PyUnicode_GET_LENGTH(expected) &&
-            memcmp(PyUnicode_1BYTE_DATA(given), PyUnicode_1BYTE_DATA(expected), PyUnicode_GET_LENGTH(given)) == 0;
-    }
     """
     object fastserve_bind(object descriptor, object self)
     object fastserve_call(object callable, object scope, object receive, object send)
     bint fastserve_forgotten(object cycle, object receive, object send) noexcept
     const bint HAS_VERSIONS "FASTSERVE_HAS_VERSIONS"
     uint64_t fastserve_version(PyObject* dictionary) noexcept
-    bint fastserve_equal(object given, object expected) noexcept
 
 cdef dict ASGI = {"version": "3.0", "spec_version": "2.5"}
+cdef dict WEBSOCKET_SCHEMES = {"http": "ws", "https": "wss"}
 cdef dict EXTENSIONS = {"http.response.trailers": {}, "http.response.early_hint": {}}
 # The items of a scope in their order. From "asgi" on each request has its own value.
 cdef tuple SCOPE_KEYS = (
@@ -110,6 +100,20 @@ cdef str RESPONSE_START = "http.response.start"
 cdef str RESPONSE_BODY_MESSAGE = "http.response.body"
 cdef str RESPONSE_TRAILERS_MESSAGE = "http.response.trailers"
 cdef str EARLY_HINT = "http.response.early_hint"
+
+
+# The items of a WebSocket's scope, and two of them: what is particular to one is set in a copy.
+cdef dict WEBSOCKET_SCOPE = with_shared_keys(
+    {"type": "websocket"} | dict.fromkeys([
+        "http_version", "server", "client", "scheme", "root_path", "path", "raw_path", "query_string", "asgi",
+        "headers", "subprotocols", "state", "extensions",
+    ])
+)
+cdef tuple WEBSOCKET_COMMON = (
+    "http_version", "server", "client", "root_path", "path", "raw_path", "query_string",
+)
+cdef dict WEBSOCKET_ASGI = with_shared_keys(ASGI)
+cdef dict WEBSOCKET_EXTENSIONS = with_shared_keys({"websocket.http.response": {}})
 
 
 cdef dict _plain(object message):
@@ -207,6 +211,8 @@ cdef class AsgiGateway(Handler):
         cdef AsgiCycle cycle = self.spare
         cdef object receive, send
         cdef dict scope
+        if exchange.websocket is not None:
+            return serve(self.application, self._websocket_scope(exchange), exchange, self.tasks, self.logger)
         if cycle is None:
             cycle = AsgiCycle.__new__(AsgiCycle)
             receive = fastserve_bind(RECEIVE, cycle)
@@ -246,7 +252,8 @@ cdef class AsgiGateway(Handler):
         cycle.gateway = None
         cycle.driver = None
         cycle.exchange = None
-        cycle.waiters = None
+        cycle.first = None
+        cycle.others = None
         cycle.body_ended = cycle.cancelled = cycle.listens = False
         self.spare = cycle
         self.spare_receive = receive
@@ -297,6 +304,27 @@ cdef class AsgiGateway(Handler):
         memcpy(self.lent_values, template.values, sizeof(self.lent_values))
         self.lent = <PyObject*> scope
         self.lent_version = fastserve_version(self.lent)
+        return scope
+
+    cdef dict _websocket_scope(self, Exchange exchange):
+        # From the connection's template, which it has no use for any more unless the handshake is denied.
+        cdef WebSocket websocket = exchange.websocket
+        cdef Endpoint endpoint = exchange.endpoint
+        cdef dict common = self._template(exchange).scope
+        cdef dict extensions = PyDict_Copy(WEBSOCKET_EXTENSIONS)
+        cdef dict scope = PyDict_Copy(WEBSOCKET_SCOPE)
+        cdef str key
+        endpoint.cache = None
+        for key in WEBSOCKET_COMMON:
+            scope[key] = common[key]
+        scope["scheme"] = WEBSOCKET_SCHEMES.get(endpoint.scheme, endpoint.scheme)
+        scope["asgi"] = PyDict_Copy(WEBSOCKET_ASGI)
+        scope[HEADERS] = exchange.fields
+        scope["subprotocols"] = websocket.subprotocols
+        scope["state"] = PyDict_Copy(self.state)
+        scope["extensions"] = extensions
+        if endpoint.tls is not None:
+            extensions["tls"] = PyDict_Copy(endpoint.tls)
         return scope
 
     cdef bint _unchanged(self, dict scope) noexcept:
@@ -424,7 +452,7 @@ cdef class AsgiCycle(Awaited):
         else:
             raise RuntimeError(f"Unexpected ASGI message '{kind}' sent, after response already completed.")
         self._flush()
-        if exchange.phase == RESPONSE_COMPLETE and self.waiters is not None:
+        if exchange.phase == RESPONSE_COMPLETE and self.first is not None:
             # Whoever listens for a disconnect has its answer: there is nothing to come.
             self.wake(MESSAGE)
         if exchange.writable():
@@ -453,10 +481,10 @@ cdef class AsgiCycle(Awaited):
     # --- what the protocol tells
 
     cdef int body_arrived(self) except -1:
-        return self.wake(MESSAGE) if self.waiters is not None else 0
+        return self.wake(MESSAGE) if self.first is not None else 0
 
     cdef int drained(self) except -1:
-        return self.wake(ROOM) if self.waiters is not None else 0
+        return self.wake(ROOM) if self.first is not None else 0
 
     cdef int disconnected(self) except -1:
         self.drained()

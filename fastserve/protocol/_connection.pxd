@@ -49,6 +49,9 @@ cdef class Stream:
 cdef class Connection(TimerEntry):
     cdef Stream stream              # None once lost() has been called
     cdef WorkerState worker
+    # The client has to take something by then; in seconds on the worker's clock, FOREVER while nothing waits for it.
+    cdef double write_deadline
+    cdef Py_ssize_t stalled         # bytes pending when the write deadline was set
 
     cdef int opened(self, Stream stream) except -1
     # Bytes from the peer, valid during the call only.
@@ -66,8 +69,18 @@ cdef class Connection(TimerEntry):
     # The worker stops, or has a surplus, in the way its fields say: finish what runs, leave when idle. May be called
     # again and again.
     cdef int drain(self) except -1
+    # Make the worker's write buffer this connection's, so that it can append to it.
+    cdef int claim_output(self) except -1
     # Move output that belongs to this connection out of the worker's write buffer.
     cdef int release_output(self) except -1
+    # Send what the write buffer holds, which was this connection's.
+    cdef int send_output(self) except -1
+    # Set the write deadline if the client does not take what was sent.
+    cdef int watch_writing(self) except -1
+    # The write deadline has passed: another one if the client has taken something, else the connection is aborted.
+    cdef int write_overdue(self, double now) except -1
+    # Put the earliest deadline on the wheel.
+    cdef int arm(self) except -1
     # Go on after the response ended outside of our own calls. Called by the event loop.
     cdef int proceed(self) except -1
 
@@ -122,8 +135,11 @@ cdef class WorkerState:
 
 
 cdef class Upgrade:
-    # Takes over a connection whose client asks for another protocol (RFC 9110 section 7.8).
+    # What becomes of a request whose client asks for another protocol (RFC 9110 section 7.8).
     #
-    # Returns the connection that takes the stream over, or None to serve the request as HTTP. What it returns must
-    # write the 101 response itself, in opened().
+    # Returns the connection that takes the stream over at once, and writes the 101 response itself, in opened(). Or
+    # None: then the request is served as HTTP, unless it has been rejected meanwhile. With `exchange.websocket` set
+    # the protocol may change while it is served.
+    #
+    # A request with a body (exchange.request_complete is False) is there to be rejected; no stream is taken over.
     cdef Connection accept(self, Connection connection, Exchange exchange)

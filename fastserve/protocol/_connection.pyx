@@ -1,6 +1,9 @@
 """What every protocol shares: Stream, Connection and WorkerState as interfaces. See the .pxd for the contract."""
 
+from fastserve._buffer cimport Buffer
+from fastserve._exchange cimport OUTPUT_HIGH_WATER
 from fastserve._live cimport COUNTING, LIVE_CONNECTION, count_live
+from fastserve.protocol._timers cimport FOREVER
 
 
 cdef class Stream:
@@ -76,7 +79,50 @@ cdef class Connection(TimerEntry):
     cdef int drain(self) except -1:
         return 0
 
+    cdef int claim_output(self) except -1:
+        cdef WorkerState worker = self.worker
+        cdef Connection owner
+        if worker.output_owner is not self:
+            owner = worker.output_owner
+            if owner is not None:
+                owner.release_output()
+            worker.output_owner = self
+        return 0
+
     cdef int release_output(self) except -1:
+        if self.worker.output_owner is not self:
+            return 0
+        self.worker.output_owner = None
+        return self.send_output()
+
+    cdef int send_output(self) except -1:
+        cdef Buffer output = self.worker.output
+        if output.size:
+            if self.stream is not None:
+                self.stream.write(output.data, output.size)
+            output.truncate(0)
+            output.shrink(4 * OUTPUT_HIGH_WATER)
+            self.watch_writing()
+        return 0
+
+    cdef int watch_writing(self) except -1:
+        if self.stream is not None and self.stream.blocked and self.write_deadline == FOREVER:
+            self.write_deadline = self.worker.now + self.worker.timeout_write
+            self.stalled = self.stream.pending()
+            self.arm()
+        return 0
+
+    cdef int write_overdue(self, double now) except -1:
+        cdef Py_ssize_t pending = self.stream.pending()
+        if pending < self.stalled:
+            self.stalled = pending
+            self.write_deadline = now + self.worker.timeout_write
+        else:
+            self.write_deadline = FOREVER
+            self.stream.abort()
+        return 0
+
+    cdef int arm(self) except -1:
         return 0
 
     cdef int proceed(self) except -1:

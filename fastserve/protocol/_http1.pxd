@@ -43,10 +43,8 @@ cdef class Http1Connection(Connection):
     cdef Connection successor       # has taken the stream over; None again once it has the bytes behind the request
     # Deadlines, in seconds on the worker's clock; FOREVER when off.
     cdef double read_deadline
-    cdef double write_deadline
     cdef double request_deadline
     cdef double idle_since          # when the connection was opened or the last response was complete
-    cdef Py_ssize_t stalled         # bytes pending when the write deadline was set
 
     cdef int _run(self, const char* data, Py_ssize_t size) except -1
     cdef Py_ssize_t _consume(self, const char* data, Py_ssize_t size) except -2
@@ -59,6 +57,8 @@ cdef class Http1Connection(Connection):
     cdef int _detach(self, Http1Exchange exchange) except -1
     cdef int _try_upgrade(self) except -1
     cdef int _hand_over(self) except -1
+    # Another connection takes over the stream, and what the client has sent behind the request.
+    cdef int switch_to(self, Connection successor) except -1
     cdef int _pass_on(self, const char* data, Py_ssize_t size) except -1
     cdef int _split_authority(self, Http1Exchange exchange, const char** target, Py_ssize_t* size) except -1
     cdef int _after_run(self) except -1
@@ -70,8 +70,9 @@ cdef class Http1Connection(Connection):
     cdef int _dispatch(self) except -1
     cdef int _settle(self) except -1
     cdef int _reject(self, int status, str reason, bytes sample) except -1
-    cdef int _respond(self, Http1Exchange exchange, int status, bytes text) except -1
-    cdef int _claim_output(self) except -1
+    # The same, with more fields in the response.
+    cdef int reject(self, int status, str reason, bytes sample, list fields) except -1
+    cdef int _respond(self, Http1Exchange exchange, int status, bytes text, list fields) except -1
     # Close once everything is sent; lingering when the client is still sending, so that it can read the response.
     cdef int _finish(self) except -1
     cdef bint _is_idle(self) noexcept
@@ -79,10 +80,8 @@ cdef class Http1Connection(Connection):
     cdef bint _is_last(self) noexcept
     # Idle, in a worker that stops: leave, now or when it is time.
     cdef int _leave(self) except -1
-    cdef int _arm(self) except -1
     cdef int _pause(self) except -1
     cdef int _resume(self) except -1
-    cdef int _watch_writing(self) except -1
 
 
 cdef class Http1Exchange(Exchange):
@@ -90,9 +89,9 @@ cdef class Http1Exchange(Exchange):
     cdef Py_ssize_t head_start      # where this head begins in the worker's output, -1 when it is not there
     cdef bytes held                 # the head, moved out of there when a step ended before the first body byte
     cdef HeadFacts facts
-    cdef bint bodiless              # HEAD, 204, 304: body bytes are counted, not sent
-    cdef bint chunked               # our framing
-    cdef bint announced_trailers
+    cdef unsigned char bodiless     # HEAD, 204, 304: body bytes are counted, not sent
+    cdef unsigned char chunked      # our framing
+    cdef unsigned char announced_trailers
     cdef int64_t sent               # body bytes
 
     cdef int _commit(self, bint more) except -1

@@ -97,7 +97,7 @@ cdef class Http1Connection(Connection):
         worker.opened(self)
         if worker.draining:
             return self.drain()
-        return self._arm()
+        return self.arm()
 
     # --- reading
 
@@ -109,7 +109,7 @@ cdef class Http1Connection(Connection):
                 self.stream.abort()
             elif self.reading == READ_DISCARD:
                 self.read_deadline = self.worker.now + LINGER
-                self._arm()
+                self.arm()
             return 0
         if self.running:
             # An application runs the event loop inside its step: what _consume() is reading must stay where it is.
@@ -168,7 +168,7 @@ cdef class Http1Connection(Connection):
             self._pause()
         if (self.worker.draining or self.worker.surplus) and self._is_idle():
             return self._leave()
-        return self._arm()
+        return self.arm()
 
     cdef Py_ssize_t _consume(self, const char* data, Py_ssize_t size) except -2:
         cdef Py_ssize_t position = 0
@@ -296,6 +296,10 @@ cdef class Http1Connection(Connection):
             if head.flags & HEAD_UPGRADE:
                 return self._try_upgrade()
             return 0
+        if head.flags & HEAD_UPGRADE:
+            self._try_upgrade()
+            if self.exchange is None:
+                return 0
         self.expects_continue = head.flags & HEAD_EXPECT_CONTINUE != 0
         self.read_deadline = worker.now + worker.timeout_body
         return 0
@@ -348,31 +352,38 @@ cdef class Http1Connection(Connection):
         return 0
 
     cdef int _try_upgrade(self) except -1:
+        cdef Http1Exchange exchange = self.exchange
         cdef Upgrade upgrade
         cdef Connection successor
-        cdef bytes protocol
-        cdef Stream stream
-        for name, value in self.exchange.fields:
+        cdef Stream stream = self.stream
+        for name, value in exchange.fields:
             if name != b"upgrade":
                 continue
             for part in value.split(b","):
-                protocol = part.strip().lower()
-                upgrade = self.worker.upgrades.get(protocol)
+                upgrade = self.worker.upgrades.get(part.strip().lower())
                 if upgrade is None:
                     continue
-                self.release_output()
-                successor = upgrade.accept(self, self.exchange)
-                if successor is None:
-                    continue
-                stream = self.stream
-                # Before we leave: the worker must not take itself for idle in between.
-                self.worker.opened(successor)
-                self._hand_over()
-                successor.worker = self.worker
-                self.successor = successor
-                stream.connection = successor
-                return successor.opened(stream)
-        return self.worker.note(self, "Unsupported upgrade request.")
+                if exchange.request_complete:
+                    self.release_output()
+                successor = upgrade.accept(self, exchange)
+                if successor is not None:
+                    self.switch_to(successor)
+                    return successor.opened(stream)
+                if self.exchange is None or exchange.websocket is not None:
+                    return 0
+        # With a body it goes without saying.
+        return self.worker.note(self, "Unsupported upgrade request.") if exchange.request_complete else 0
+
+    cdef int switch_to(self, Connection successor) except -1:
+        cdef Stream stream = self.stream
+        self._resume()
+        # Before we leave: the worker must not take itself for idle in between.
+        self.worker.opened(successor)
+        self._hand_over()
+        successor.worker = self.worker
+        self.successor = successor
+        stream.connection = successor
+        return 0
 
     cdef int _hand_over(self) except -1:
         # This connection is done without being closed: the stream belongs to another one now.
@@ -476,7 +487,7 @@ cdef class Http1Connection(Connection):
             self.paused = False
             if self.reading == READ_LENGTH or self.reading == READ_CHUNKED:
                 self.read_deadline = self.worker.now + self.worker.timeout_body
-                self._arm()
+                self.arm()
             self.stream.resume_reading()
         return 0
 
@@ -493,7 +504,7 @@ cdef class Http1Connection(Connection):
             or worker.running_exchanges.size >= worker.limit_concurrency
         ):
             worker.note_rejection(self, 503, "Exceeded concurrency limit.", EMPTY)
-            self._respond(exchange, 503, b"Service Unavailable")
+            self._respond(exchange, 503, b"Service Unavailable", TEXT_PLAIN)
             exchange.finished()
         else:
             worker.handling = <void*> exchange
@@ -533,12 +544,12 @@ cdef class Http1Connection(Connection):
         self.read_deadline = self.worker.now + self.worker.timeout_keep_alive
         return 0
 
-    cdef int _respond(self, Http1Exchange exchange, int status, bytes text) except -1:
+    cdef int _respond(self, Http1Exchange exchange, int status, bytes text, list fields) except -1:
         # Answer in the application's place; nothing of its own response has been sent. Ends persistence.
         exchange._drop_head()
         exchange.phase = RESPONSE_EXPECTED
         self.persistent = False
-        exchange.start(status, TEXT_PLAIN + [
+        exchange.start(status, fields + [
             (b"content-length", str(len(text)).encode("ascii")),
             (b"connection", b"close"),
         ], False)
@@ -564,13 +575,16 @@ cdef class Http1Connection(Connection):
         return 0
 
     cdef int _reject(self, int status, str reason, bytes sample) except -1:
+        return self.reject(status, reason, sample, TEXT_PLAIN)
+
+    cdef int reject(self, int status, str reason, bytes sample, list fields) except -1:
         # The request is not one we serve: answer with an error if that is still possible, and close.
         cdef Http1Exchange exchange = self.exchange
         self.worker.note_rejection(self, status, reason, sample)
         if exchange.phase == RESPONSE_COMPLETE:
             self._finish()
         elif not exchange.committed:
-            self._respond(exchange, status, f"{reason}\n".encode("ascii", "backslashreplace"))
+            self._respond(exchange, status, f"{reason}\n".encode("ascii", "backslashreplace"), fields)
             self._finish()
         else:
             self.release_output()
@@ -605,19 +619,9 @@ cdef class Http1Connection(Connection):
             self.reading = READ_CLOSED
             self.read_deadline = FOREVER
             self.stream.close()
-        return self._arm()
+        return self.arm()
 
     # --- output
-
-    cdef int _claim_output(self) except -1:
-        cdef WorkerState worker = self.worker
-        cdef Connection owner
-        if worker.output_owner is not self:
-            owner = worker.output_owner
-            if owner is not None:
-                owner.release_output()
-            worker.output_owner = self
-        return 0
 
     cdef int release_output(self) except -1:
         cdef WorkerState worker = self.worker
@@ -630,20 +634,7 @@ cdef class Http1Connection(Connection):
             exchange.held = output.to_bytes(exchange.head_start)
             output.truncate(exchange.head_start)
             exchange.head_start = -1
-        if output.size:
-            if self.stream is not None:
-                self.stream.write(output.data, output.size)
-            output.truncate(0)
-            output.shrink(4 * OUTPUT_HIGH_WATER)
-            self._watch_writing()
-        return 0
-
-    cdef int _watch_writing(self) except -1:
-        if self.stream is not None and self.stream.blocked and self.write_deadline == FOREVER:
-            self.write_deadline = self.worker.now + self.worker.timeout_write
-            self.stalled = self.stream.pending()
-            self._arm()
-        return 0
+        return self.send_output()
 
     cdef int drained(self) except -1:
         cdef Responder responder = None if self.exchange is None else self.exchange.responder
@@ -688,7 +679,7 @@ cdef class Http1Connection(Connection):
             responder = exchange.responder
             if responder is not None:
                 responder.disconnected()
-        return self._arm()
+        return self.arm()
 
     cdef int lost(self, object reason) except -1:
         cdef WorkerState worker = self.worker
@@ -740,16 +731,16 @@ cdef class Http1Connection(Connection):
                 worker.surplus = max(0, worker.surplus - 1)
             else:
                 worker.surplus = 0
-            return self._arm()
+            return self.arm()
         end = self.idle_since + worker.idle_grace
         if end <= worker.now:
             if not self.stream.readable():
                 return self._finish()
             end = worker.now + UNREAD
         self.read_deadline = min(self.read_deadline, end)
-        return self._arm()
+        return self.arm()
 
-    cdef int _arm(self) except -1:
+    cdef int arm(self) except -1:
         if self.stream is None:
             return 0
         return self.worker.wheel.set(
@@ -758,7 +749,6 @@ cdef class Http1Connection(Connection):
     cdef int expired(self, double now) except -1:
         cdef Http1Exchange exchange = self.exchange
         cdef Responder responder
-        cdef Py_ssize_t pending
         self.worker.now = now
         if self.request_deadline <= now:
             self.request_deadline = FOREVER
@@ -768,13 +758,7 @@ cdef class Http1Connection(Connection):
             else:
                 self._overdue(504, "request took longer than its time limit")
         elif self.write_deadline <= now:
-            pending = self.stream.pending()
-            if pending < self.stalled:
-                self.stalled = pending
-                self.write_deadline = now + self.worker.timeout_write
-            else:
-                self.write_deadline = FOREVER
-                self.stream.abort()
+            self.write_overdue(now)
         elif self.read_deadline <= now:
             self.read_deadline = FOREVER
             if self.reading == READ_DISCARD:
@@ -796,7 +780,7 @@ cdef class Http1Connection(Connection):
                     responder.abandoned()
             elif exchange is not None:
                 self._overdue(408, "request body was not complete in time")
-        return self._arm()
+        return self.arm()
 
     cdef bytes _sample(self):
         if self.input is None:
@@ -835,7 +819,7 @@ cdef class Http1Exchange(Exchange):
         # Ahead of a head that is only held so far.
         if self.head_start >= 0:
             self.connection.release_output()
-        self.connection._claim_output()
+        self.connection.claim_output()
         return self.connection.worker.output.append(PyBytes_AS_STRING(message), PyBytes_GET_SIZE(message))
 
     cdef int inform(self, int status, object fields) except -1:
@@ -858,7 +842,7 @@ cdef class Http1Exchange(Exchange):
             return 0
         if self.phase != RESPONSE_EXPECTED:
             raise RuntimeError("The response has already started.")
-        connection._claim_output()
+        connection.claim_output()
         output = connection.worker.output
         self.head_start = output.size
         try:
@@ -912,7 +896,7 @@ cdef class Http1Exchange(Exchange):
             output.append(b"\r\n", 2)
         self.committed = True
         self.phase = RESPONSE_BODY
-        if log is not None:
+        if log is not None and self.websocket is None:
             if not log.at_end:
                 log.record(self, 0, 0.0)
             elif log.wants_head:
@@ -945,7 +929,7 @@ cdef class Http1Exchange(Exchange):
                 raise RuntimeError("Response content longer than Content-Length")
             if not more and self.sent + size < self.facts.content_length:
                 raise RuntimeError("Response content shorter than Content-Length")
-        connection._claim_output()
+        connection.claim_output()
         output = connection.worker.output
         if not self.committed:
             self._commit(more)
@@ -958,7 +942,7 @@ cdef class Http1Exchange(Exchange):
             else:
                 connection.stream.write_body(output.data, output.size, content, PyBytes_AS_STRING(content), size)
                 output.truncate(0)
-                connection._watch_writing()
+                connection.watch_writing()
             if self.chunked:
                 output.append(b"\r\n", 2)
         if not more:
@@ -986,7 +970,7 @@ cdef class Http1Exchange(Exchange):
             return 0
         if self.phase != RESPONSE_TRAILERS:
             raise RuntimeError("Trailers outside of their place at the end of a response.")
-        connection._claim_output()
+        connection.claim_output()
         output = connection.worker.output
         begin = output.size
         try:
@@ -1012,7 +996,8 @@ cdef class Http1Exchange(Exchange):
         return worker.count_response()
 
     cdef int _note(self, AccessLog log) except -1:
-        return log.record(
+        # A denied handshake has its line in the error log, as one that is accepted has.
+        return 0 if self.websocket is not None else log.record(
             self, 0 if self.bodiless else self.sent, self.connection.worker.clock.precise() - self.started)
 
     cdef bint writable(self) noexcept:
@@ -1033,14 +1018,14 @@ cdef class Http1Exchange(Exchange):
         if self.phase == RESPONSE_COMPLETE and not connection.resuming:
             connection.resuming = True
             connection.worker.call_soon(connection)
-        return connection._arm()
+        return connection.arm()
 
     cdef int fail(self) except -1:
         cdef Http1Connection connection = self.connection
         if connection is None or self.phase == RESPONSE_COMPLETE:
             return 0
         if not self.committed:
-            connection._respond(self, 500, b"Internal Server Error")
+            connection._respond(self, 500, b"Internal Server Error", TEXT_PLAIN)
         else:
             connection.release_output()
             connection._finish()
@@ -1055,7 +1040,7 @@ cdef class Http1Exchange(Exchange):
         connection.release_output()
         if self.phase == RESPONSE_COMPLETE:
             return connection.proceed()
-        return connection._arm()
+        return connection.arm()
 
 
 # An exchange that nothing refers to any more, as new; or None. Never in debug builds, which count how many live.

@@ -8,10 +8,10 @@ from fastserve._buffer cimport Buffer
 
 cdef struct HeadFacts:
     int64_t content_length      # -1 when the application gave none
-    bint chunked                # it asked for Transfer-Encoding: chunked
-    bint close                  # it gave Connection: close
-    bint connection             # it gave a Connection field
-    bint no_length              # set before: the response must not carry a Content-Length (204)
+    unsigned char chunked       # truth values in one byte each: it asked for Transfer-Encoding: chunked
+    unsigned char close         # it gave Connection: close
+    unsigned char connection    # it gave a Connection field
+    unsigned char no_length     # set before: the response must not carry a Content-Length (204)
 
 
 cdef class ResponseWriter:
@@ -27,7 +27,9 @@ cdef class ResponseWriter:
     # Append status line, default fields and the application's, without the line that ends the head. Raises
     # RuntimeError for what must not reach the wire; what is behind out.size then is garbage.
     cdef int write_head(self, Buffer out, int status, object fields, HeadFacts* facts) except -1
-    # The same for a 1xx response: no default fields, and complete.
+    # The same for the response that changes the protocol (101); complete.
+    cdef int write_switch(self, Buffer out, object fields) except -1
+    # The same for another 1xx response: no default fields, and complete.
     cdef int write_interim(self, Buffer out, int status, object fields) except -1
     # Trailer fields, without the CRLF that ends the section. With out None they are only checked.
     cdef int write_trailers(self, Buffer out, object fields) except -1

@@ -179,41 +179,21 @@ cdef class ResponseWriter:
         return 0
 
     cdef int write_head(self, Buffer out, int status, object fields, HeadFacts* facts) except -1:
-        cdef Py_ssize_t begin = out.size
-        cdef bytes line
-        cdef bytes defaults
-        cdef long second = time(NULL)
-        cdef int own
         if status < 200 or status > 599:
             raise RuntimeError(f"Invalid HTTP status code {status}.")
-        if second != self._second and self._date:
-            self._refresh(second)
-        facts.content_length = -1
-        facts.chunked = facts.close = facts.connection = False
-        facts.no_length = status == 204
-        line = <bytes> self._status_lines[status - 100]
-        out.append(PyBytes_AS_STRING(line), PyBytes_GET_SIZE(line))
-        defaults = self._defaults
-        out.append(PyBytes_AS_STRING(defaults), PyBytes_GET_SIZE(defaults))
-        own = self._write_fields(out, fields, facts, FINAL_HEAD)
-        if own:
-            # Rare: start again without the defaults that the application replaces.
-            out.truncate(begin + PyBytes_GET_SIZE(line))
-            if own == OWN_DATE:
-                defaults = self._defaults_no_date
-            elif own == OWN_SERVER:
-                defaults = self._defaults_no_server
-            else:
-                defaults = self._defaults_bare
-            out.append(PyBytes_AS_STRING(defaults), PyBytes_GET_SIZE(defaults))
-            facts.content_length = -1
-            facts.chunked = facts.close = facts.connection = False
-            self._write_fields(out, fields, facts, FINAL_HEAD)
+        _write_final(self, out, status, fields, facts)
         if facts.chunked and facts.content_length >= 0:
             raise RuntimeError("Response has both Content-Length and Transfer-Encoding.")
         if status == 204 and facts.content_length > 0:
             raise RuntimeError("Response with status 204 has a Content-Length.")
         return 0
+
+    cdef int write_switch(self, Buffer out, object fields) except -1:
+        cdef HeadFacts facts
+        _write_final(self, out, 101, fields, &facts)
+        if facts.content_length >= 0 or facts.chunked:
+            raise RuntimeError("A response that changes the protocol has no body.")
+        return out.append(b"\r\n", 2)
 
     cdef int write_interim(self, Buffer out, int status, object fields) except -1:
         cdef HeadFacts facts
@@ -307,6 +287,39 @@ cdef class ResponseWriter:
                     own |= OWN_SERVER
             out.size += name_size + value_size + 4
         return own
+
+
+cdef inline int _write_final(ResponseWriter self, Buffer out, int status, object fields, HeadFacts* facts) except -1:
+    # Status line, default fields and the application's.
+    cdef Py_ssize_t begin = out.size
+    cdef bytes line
+    cdef bytes defaults
+    cdef long second = time(NULL)
+    cdef int own
+    if second != self._second and self._date:
+        self._refresh(second)
+    facts.content_length = -1
+    facts.chunked = facts.close = facts.connection = False
+    facts.no_length = status == 204
+    line = <bytes> self._status_lines[status - 100]
+    out.append(PyBytes_AS_STRING(line), PyBytes_GET_SIZE(line))
+    defaults = self._defaults
+    out.append(PyBytes_AS_STRING(defaults), PyBytes_GET_SIZE(defaults))
+    own = self._write_fields(out, fields, facts, FINAL_HEAD)
+    if own:
+        # Rare: start again without the defaults that the application replaces.
+        out.truncate(begin + PyBytes_GET_SIZE(line))
+        if own == OWN_DATE:
+            defaults = self._defaults_no_date
+        elif own == OWN_SERVER:
+            defaults = self._defaults_no_server
+        else:
+            defaults = self._defaults_bare
+        out.append(PyBytes_AS_STRING(defaults), PyBytes_GET_SIZE(defaults))
+        facts.content_length = -1
+        facts.chunked = facts.close = facts.connection = False
+        self._write_fields(out, fields, facts, FINAL_HEAD)
+    return 0
 
 
 cdef tuple _pair_of_bytes(object pair):

@@ -224,7 +224,7 @@ cdef class Worker(WorkerState):
         exchanges = exchanges[-limit:]
         cdef list described = [
             RunningRequest(
-                exchange.method,
+                exchange.method if exchange.websocket is None else "WebSocket",
                 quote(exchange.raw_path, safe="/%"),
                 exchange.endpoint.peer(),
                 now - exchange.started,

@@ -2,13 +2,10 @@
 
 import urllib.parse
 
+from fastserve.errors import ClientDisconnected
 from fastserve.types import Scope
 
 __all__ = ["ClientDisconnected", "get_client_addr", "get_path_with_query_string"]
-
-
-class ClientDisconnected(OSError):
-    """The client of a WebSocket is gone, and the application sends."""
 
 
 def get_client_addr(scope: Scope) -> str:

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 from fastserve.gateway._asgi import AsgiGateway
 from fastserve.protocol._forwarded import Forwarding
+from fastserve.protocol._websocket import WebSocketUpgrade
 from fastserve.protocol._worker import Worker
 from fastserve.server._access_log import LoggingAccessLog
 from fastserve.server.config import Config
@@ -88,6 +89,20 @@ def assemble(
         # Before TLS it is the transport that reads it.
         proxy_protocol=proxies if certificates is None else None,
     )
+
+    # A WSGI application speaks HTTP only.
+    if config.ws != "none" and config.interface != "wsgi":
+        worker.add_upgrade(
+            b"websocket",
+            WebSocketUpgrade(
+                max_size=config.ws_max_size,
+                max_queue=config.ws_max_queue,
+                ping_interval=config.ws_ping_interval,
+                ping_timeout=config.ws_ping_timeout,
+                per_message_deflate=config.ws_per_message_deflate,
+                logger=logging.getLogger("fastserve.error"),
+            ),
+        )
 
     transport: Transport
     if certificates is not None:

@@ -10,6 +10,7 @@ import uvloop
 from fastserve._exchange import Endpoint
 from fastserve.gateway._asgi import AsgiGateway
 from fastserve.protocol._timers import ManualClock
+from fastserve.protocol._websocket import WebSocketUpgrade
 from fastserve.protocol._worker import Worker
 from fastserve.transport._memory import MemoryStream
 
@@ -22,10 +23,12 @@ class AsgiBench:
     def __init__(self, application: Any, **options: Any) -> None:
         loop = asyncio.get_running_loop()
         gateway = {name: options.pop(name) for name in ("root_path", "state", "task") if name in options}
+        websocket = {name[3:]: options.pop(name) for name in [*options] if name.startswith("ws_")}
         self.clock = ManualClock(1000.0)
         self.worker = Worker(
             AsgiGateway(application, loop, **gateway), loop, date_header=False, clock=self.clock, **options
         )
+        self.worker.add_upgrade(b"websocket", WebSocketUpgrade(**websocket))
         self.streams: list[MemoryStream] = []
 
     def connect(self, capacity: int | None = None, endpoint: Endpoint | None = None) -> MemoryStream:
@@ -47,6 +50,19 @@ class AsgiBench:
 
         loop.call_soon(happen)
         await done
+
+    async def pass_time(self, seconds: float) -> None:
+        """Move the clock, visiting the wheel as a ticking worker would."""
+
+        def tick() -> None:
+            end = self.clock.time + seconds
+            while self.clock.time < end:
+                self.clock.time = min(end, self.clock.time + 0.1)
+                self.worker.advance()
+            self.clock.time += 0.11
+            self.worker.advance()
+
+        await self.io(tick)
 
     async def quiet(self) -> None:
         """Let the loop run until no request is running."""

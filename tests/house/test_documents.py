@@ -17,7 +17,12 @@ SECURITY = (ROOT / "SECURITY.md").read_text(encoding="utf-8")
 DEPLOYMENT = (ROOT / "docs/deployment.md").read_text(encoding="utf-8")
 LOGGING = (ROOT / "docs/logging.md").read_text(encoding="utf-8")
 UNIT = (ROOT / "examples/fastserve.service").read_text(encoding="utf-8")
-LIMITS = {row.name: row.default for row in OPTIONS.values() if row.command_line and row.group in {"Limits", "Timeouts"}}
+LIMITING = {"Limits", "Timeouts", "WebSocket"}
+LIMITS = {
+    row.name: row.default
+    for row in OPTIONS.values()
+    if row.command_line and row.group in LIMITING and not isinstance(row.default, bool | str)
+}
 
 
 @pytest.mark.parametrize("script", ["options_table", "uvicorn_table"])
@@ -32,7 +37,7 @@ def test_the_tables_are_up_to_date(script: str) -> None:
 def test_every_limit_is_on_the_security_page_with_its_default() -> None:
     listed = dict(re.findall(r"^\| `(--[\w-]+)` \| (\S+) \|", SECURITY, flags=re.MULTILINE))
     listed.pop("--backlog")
-    assert listed == {name: "none" if value is None else f"{value:g}" for name, value in LIMITS.items()}  # type: ignore[str-format]
+    assert listed == {name: "none" if value is None else f"{value:.9g}" for name, value in LIMITS.items()}  # type: ignore[str-format]
 
 
 def test_the_deployment_page_names_every_option_of_workers_and_their_time_limits() -> None:

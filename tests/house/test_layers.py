@@ -18,7 +18,7 @@ FLOORS: tuple[frozenset[str], ...] = (
     frozenset({"transport"}),
     frozenset({"protocol"}),
     frozenset({"gateway"}),
-    frozenset({"_exchange"}),
+    frozenset({"_exchange", "_websocket"}),
     frozenset({"_fields", "_head", "_request_parser"}),
     frozenset({"_parser", "_frames", "_deflate", "_messages"}),
     frozenset({"_buffer", "_growing", "_scan", "_mask", "_utf8", "_chars", "_names", "_live"}),

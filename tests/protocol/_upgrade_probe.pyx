@@ -5,13 +5,15 @@ from fastserve.protocol._connection cimport Connection, Stream, Upgrade
 
 
 cdef class EchoUpgrade(Upgrade):
-    """Accepts every upgrade but those of HEAD requests."""
+    """Accepts every upgrade but those of HEAD requests and of requests with a body."""
 
     cdef readonly int asked
 
     cdef Connection accept(self, Connection connection, Exchange exchange):
         self.asked += 1
-        return None if exchange.method == "HEAD" else EchoConnection.__new__(EchoConnection)
+        if exchange.method == "HEAD" or not exchange.request_complete:
+            return None
+        return EchoConnection.__new__(EchoConnection)
 
 
 cdef class EchoConnection(Connection):

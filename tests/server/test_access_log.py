@@ -17,6 +17,7 @@ import pytest
 from fastserve._exchange import Endpoint, PythonHandler
 from fastserve.config import LOGGING_CONFIG
 from fastserve.protocol._timers import ManualClock
+from fastserve.protocol._websocket import WebSocketUpgrade
 from fastserve.protocol._worker import Worker
 from fastserve.server import access_format, logs
 from fastserve.server._access_log import LoggingAccessLog
@@ -125,6 +126,23 @@ def noted(handler, path, line_format, *requests, client=("1.2.3.4", 5), **option
     handler.setFormatter(logs.AccessFormatter(UVICORNS, use_colors=False) if line_format is None else None)
     Served(handler, line_format, **options).ask(*requests, client=client)
     return lines(path)
+
+
+def test_denied_websocket_handshake_has_its_line_elsewhere(handler, written):
+    def deny(exchange):
+        exchange.start(403, [(b"content-length", b"0")])
+        exchange.body(b"")
+
+    for line_format in ("%(s)s", "%(D)s"):
+        handler.setFormatter(None)
+        served = Served(handler, line_format, respond=deny)
+        served.worker.add_upgrade(b"websocket", WebSocketUpgrade())
+        answers = served.ask(
+            b"GET / HTTP/1.1\r\nHost: x\r\nConnection: upgrade\r\nUpgrade: websocket\r\n"
+            b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n",
+        )
+        assert answers[0].startswith(b"HTTP/1.1 403 ")
+    assert lines(written) == []
 
 
 # --- what is in a line

@@ -1,0 +1,5 @@
+from fastserve._exchange import Exchange
+
+class WebSocket:
+    exchange: Exchange
+    subprotocols: list[str]
