@@ -2,7 +2,7 @@
 
 from fastserve._buffer cimport Buffer
 from fastserve._deflate cimport Deflate
-from fastserve._messages cimport MessageReader, MessageWriter
+from fastserve._messages cimport Incoming, MessageReader, MessageWriter
 from fastserve._websocket cimport WebSocket
 from fastserve.protocol._connection cimport Connection, Upgrade
 
@@ -46,6 +46,8 @@ cdef class WebSocketConnection(Connection):
     cdef bint running               # inside received(): it sends what is corked by itself
     cdef bint paused                # we asked the stream to stop reading
     cdef bint ending                # nothing is read any more
+    # The peer's last word, INCOMING_CLOSE or INCOMING_FAILED, while the application has messages that came before it.
+    cdef Incoming last
 
     # Read messages while there are bytes and the queue has room.
     cdef int _fill(self) except -1
@@ -58,6 +60,8 @@ cdef class WebSocketConnection(Connection):
     cdef int _write_close(self, int code, str reason) except -1
     # Begin the closing handshake.
     cdef int _close(self, int code, str reason, double patience) except -1
+    # Act on `last`.
+    cdef int _conclude(self) except -1
     # Both sides have said their last word, or the peer cannot any more.
     cdef int _finish(self) except -1
     # Close without waiting for the peer's close frame (RFC 6455 section 7.1.7).
