@@ -11,8 +11,8 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from tests.websocket.cases.everything import CASES, SECTIONS
-from tests.websocket.strict_client import KEY_SUFFIX, Wrong, masked, read_agreement
 from tests.websocket.play import play
+from tests.websocket.strict_client import KEY_SUFFIX, Wrong, masked, read_agreement
 
 Serve = Callable[..., tuple[str, int]]
 
