@@ -62,6 +62,8 @@ cdef class MessageReader:
     # Take bytes up to the end of one message or control frame; `used` says how many. INCOMING_MORE: all of them. After
     # INCOMING_CLOSE and INCOMING_FAILED bytes are taken and ignored (INCOMING_MORE). Raises MemoryError.
     cdef Incoming read(self, const char* data, Py_ssize_t size, Py_ssize_t* used) except <Incoming> -1
+    # Whether it stands between two messages of a connection without compression: as good as new.
+    cdef bint at_rest(self) noexcept
     cdef Py_ssize_t _complete_head(self, const uint8_t* data, Py_ssize_t size) except -2
     cdef int _begin_data(self) noexcept
     cdef void _end_message(self) noexcept

@@ -141,6 +141,10 @@ cdef class MessageReader:
                 return found
         return INCOMING_MORE
 
+    cdef bint at_rest(self) noexcept:
+        return (self._opcode == OPCODE_CONTINUATION and not self._in_payload and self._head_size == 0
+                and self._base_rules == 0 and not self._ended)
+
     cdef Py_ssize_t _complete_head(self, const uint8_t* data, Py_ssize_t size) except -2:
         """Go on with a head that was cut: the bytes used, 0 for more, -1 for a problem."""
         cdef int before = self._head_size

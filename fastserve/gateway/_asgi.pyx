@@ -238,7 +238,8 @@ cdef class AsgiGateway(Handler):
         cycle.gateway = None
         cycle.driver = None
         cycle.exchange = None
-        cycle.waiters = None
+        cycle.first = None
+        cycle.others = None
         cycle.body_ended = cycle.cancelled = cycle.listens = False
         self.spare = cycle
         self.spare_receive = receive
@@ -435,7 +436,7 @@ cdef class AsgiCycle(Awaited):
         else:
             raise RuntimeError(f"Unexpected ASGI message '{kind}' sent, after response already completed.")
         self._flush()
-        if exchange.phase == RESPONSE_COMPLETE and self.waiters is not None:
+        if exchange.phase == RESPONSE_COMPLETE and self.first is not None:
             # Whoever listens for a disconnect has its answer: there is nothing to come.
             self.wake(MESSAGE)
         if exchange.writable():
@@ -464,10 +465,10 @@ cdef class AsgiCycle(Awaited):
     # --- what the protocol tells
 
     cdef int body_arrived(self) except -1:
-        return self.wake(MESSAGE) if self.waiters is not None else 0
+        return self.wake(MESSAGE) if self.first is not None else 0
 
     cdef int drained(self) except -1:
-        return self.wake(ROOM) if self.waiters is not None else 0
+        return self.wake(ROOM) if self.first is not None else 0
 
     cdef int disconnected(self) except -1:
         self.drained()

@@ -158,7 +158,7 @@ cdef class WebSocketCycle(Awaited):
             self._send_late(kind)
             return READY
         self._flush()
-        if self.waiters is not None and websocket.phase >= WEBSOCKET_CLOSING:
+        if self.first is not None and websocket.phase >= WEBSOCKET_CLOSING:
             # Whoever listens has its answer.
             self.wake(MESSAGE)
         if websocket.writable():
@@ -224,10 +224,10 @@ cdef class WebSocketCycle(Awaited):
     # --- what the protocol tells
 
     cdef int body_arrived(self) except -1:
-        return self.wake(MESSAGE) if self.waiters is not None else 0
+        return self.wake(MESSAGE) if self.first is not None else 0
 
     cdef int drained(self) except -1:
-        return self.wake(ROOM) if self.waiters is not None else 0
+        return self.wake(ROOM) if self.first is not None else 0
 
     cdef int disconnected(self) except -1:
         if self.websocket.phase == WEBSOCKET_CONNECTING:

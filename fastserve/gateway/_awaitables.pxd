@@ -31,7 +31,9 @@ cdef class Awaited(TaskOwner):
     # Base of the owner of a request's task, and of whatever else can be waited for. The subclass numbers what it can be
     # waited for: a `kind` for "a message is here", another for "there is room to write".
     cdef TaskDriver driver          # set by the subclass before wait()
-    cdef list waiters               # who waits now, oldest first; or None
+    # Who waits now, oldest first: nobody or one, as a rule.
+    cdef Waiter first               # or None
+    cdef list others                # behind it, or None
 
     # The value that a waiter of this kind waits for, or NOT_YET. Called when the waiter is first awaited and after each
     # wake(), always from within the awaiting task. What it raises is raised where the application awaits. A value that
@@ -46,6 +48,7 @@ cdef class Awaited(TaskOwner):
     # if no task is current, so anything may have changed afterwards: call it last. Raises what the owner of a task
     # stepped raises, after everybody has been woken.
     cdef int wake(self, int kind) except -1
+    cdef int _close_up(self) except -1
 
 
 cdef class Waiter(Suspension):

@@ -133,12 +133,20 @@ cdef class Awaited(TaskOwner):
         return waiter
 
     cdef int wake(self, int kind) except -1:
-        cdef Waiter waiter
-        cdef list before = self.waiters
-        if not before:
+        cdef Waiter waiter = self.first
+        cdef list before
+        if waiter is None:
             return 0
-        # The list is taken apart before anybody is woken: who asks in vain waits again, in the new list.
-        self.waiters = [waiter for waiter in before if waiter.kind != kind]
+        if self.others is None:
+            if waiter.kind != kind:
+                return 0
+            self.first = None
+            return waiter.wake_up()
+        # Taken apart before anybody is woken: who asks in vain waits again.
+        before = [waiter, *self.others]
+        self.others = [waiter for waiter in before if waiter.kind != kind]
+        self.first = None
+        self._close_up()
         failure = None
         for waiter in before:
             if waiter.kind == kind:
@@ -148,6 +156,14 @@ cdef class Awaited(TaskOwner):
                     failure = error
         if failure is not None:
             raise failure
+        return 0
+
+    cdef int _close_up(self) except -1:
+        # The first of the others in front, if nobody is there.
+        if self.first is None and self.others:
+            self.first = self.others.pop(0)
+        if not self.others:
+            self.others = None
         return 0
 
 
@@ -169,9 +185,15 @@ cdef class Waiter(Suspension):
         self.source = None
         self.future = None
         self.waiting = None
-        if source is not None and source.waiters is not None and self in source.waiters:
-            source.waiters.remove(self)
-        return 0
+        if source is None:
+            return 0
+        if source.first is self:
+            source.first = None
+        elif source.others is not None and self in source.others:
+            source.others.remove(self)
+        else:
+            return 0
+        return source._close_up()
 
     def __await__(self):
         return self
@@ -195,10 +217,12 @@ cdef class Waiter(Suspension):
             fastserve_end(value)
             raise StopIteration
 
-        if source.waiters is None:
-            source.waiters = [self]
+        if source.first is None:
+            source.first = self
+        elif source.others is None:
+            source.others = [self]
         else:
-            source.waiters.append(self)
+            source.others.append(self)
         if type(source.driver.current()) is RequestTask:
             self.future = None
             return self

@@ -14,7 +14,9 @@ cdef class WebSocketUpgrade(Upgrade):
     cdef double ping_interval
     cdef double ping_timeout
     cdef bint per_message_deflate
-    cdef MessageWriter writer               # of connections without compression: it has no state
+    # Of connections without compression: it has no state, and a reader has none between two messages.
+    cdef MessageWriter writer
+    cdef MessageReader reader               # for the next to read; or None
     cdef object logger
 
 
@@ -32,7 +34,7 @@ cdef class Http1WebSocket(WebSocket):
 
 cdef class WebSocketConnection(Connection):
     cdef Http1WebSocket websocket
-    cdef MessageReader reader
+    cdef MessageReader reader       # None between two messages without compression: one is borrowed
     cdef MessageWriter writer
     # Bytes received that the queue had no room for: in `input`, or where received() was given them while it runs.
     cdef Buffer input
@@ -51,6 +53,7 @@ cdef class WebSocketConnection(Connection):
 
     # Read messages while there are bytes and the queue has room.
     cdef int _fill(self) except -1
+    cdef MessageReader _borrow(self)
     cdef bint _has_room(self) noexcept
     # Keep what could not be read beyond received().
     cdef int _hold(self) except -1

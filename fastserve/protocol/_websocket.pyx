@@ -186,8 +186,11 @@ cdef class Http1WebSocket(WebSocket):
 
         connection = WebSocketConnection.__new__(WebSocketConnection)
         connection.websocket = self
-        connection.reader = MessageReader(self.upgrade.max_size, self.deflate)
-        connection.writer = self.upgrade.writer if self.deflate is None else MessageWriter(self.deflate)
+        if self.deflate is None:
+            connection.writer = self.upgrade.writer
+        else:
+            connection.reader = MessageReader(self.upgrade.max_size, self.deflate)
+            connection.writer = MessageWriter(self.deflate)
         self.connection = connection
         self.phase = WEBSOCKET_OPEN
         self.key = self.extensions = None
@@ -371,6 +374,10 @@ cdef class WebSocketConnection(Connection):
         cdef Incoming incoming
         cdef Py_ssize_t used
         cdef bytes payload
+        if self.rest_size == 0:
+            return 0
+        if reader is None:
+            reader = self._borrow()
         while self.rest_size and self._has_room():
             used = 0
             incoming = reader.read(self.rest, self.rest_size, &used)
@@ -393,6 +400,7 @@ cdef class WebSocketConnection(Connection):
                 reader.value = None
             else:
                 self.rest_size = 0
+                self.reader = reader
                 self.last = incoming
                 if websocket.queued == 0 or websocket.phase != WEBSOCKET_OPEN:
                     self._conclude()
@@ -402,7 +410,18 @@ cdef class WebSocketConnection(Connection):
                     self.arm()
         if self.rest_size == 0:
             self.input = None
+        if reader.at_rest():
+            websocket.upgrade.reader = reader
+            self.reader = None
+        else:
+            self.reader = reader
         return 0
+
+    cdef MessageReader _borrow(self):
+        cdef WebSocketUpgrade upgrade = self.websocket.upgrade
+        cdef MessageReader reader = upgrade.reader
+        upgrade.reader = None
+        return MessageReader(upgrade.max_size) if reader is None else reader
 
     cdef int _resume(self) except -1:
         if self.paused and self.stream is not None:

@@ -71,4 +71,4 @@ cdef class Mailbox(Awaited):
         self.wake(kind)
 
     def waiting(self):
-        return 0 if self.waiters is None else len(self.waiters)
+        return (self.first is not None) + (0 if self.others is None else len(self.others))

@@ -396,8 +396,8 @@ def test_failure_before_the_answer_is_500(run, caplog, application, words):
     [
         (None, 1000, []),
         (7, 1000, ["ASGI callable should return None, but returned '7'."]),
-        (ValueError("mine"), 1011, ["Exception in ASGI application\n"]),
-        (ClientDisconnected(), 1011, []),
+        (ValueError, 1011, ["Exception in ASGI application\n"]),
+        (ClientDisconnected, 1011, []),
     ],
 )
 def test_the_end_of_the_application_closes(run, caplog, outcome, code, words):
@@ -405,8 +405,8 @@ def test_the_end_of_the_application_closes(run, caplog, outcome, code, words):
         await send(ACCEPT)
         await receive()
         await receive()
-        if isinstance(outcome, Exception):
-            raise outcome
+        if isinstance(outcome, type):
+            raise outcome("mine")
         return outcome
 
     async def scenario(bench):
