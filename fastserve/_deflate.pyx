@@ -25,9 +25,9 @@ cdef int MEMORY_LEVEL = 5
 # In one message. Each costs a new stream; a sender that flushes in this way needs one.
 cdef int FINAL_BLOCKS_LIMIT = 16
 
-# What the end of a message is completed with (section 7.2.2), alone, or behind the byte that section 7.2.3.4 puts after
-# a final block: nothing to inflate.
-cdef frozenset NOTHING = frozenset({b"", b"\x00\x00\xff\xff", b"\x00\x00\x00\xff\xff"})
+# What a message is completed with (section 7.2.2). Section 7.2.3.4 has a sender put a byte behind a final block, so
+# that this is an empty block there too; behind one without, it is nothing to inflate.
+cdef bytes TAIL = b"\x00\x00\xff\xff"
 
 cdef bytes CHARACTER = rb"[!#$%&'*+.^_`|~0-9A-Za-z-]"
 # One parameter or the name of an extension, and what ends it. A quoted value is a token in quotes (RFC 6455 section
@@ -55,7 +55,7 @@ cdef class Deflate:
         cdef list parts = []
         cdef Py_ssize_t total = 0
         cdef bytes part
-        while not (self._inflater is None and self._final_blocks and piece in NOTHING):
+        while self._inflater is not None or self._final_blocks == 0 or (piece and piece != TAIL):
             try:
                 if self._inflater is None:
                     self._inflater = self._new_inflater(history, history_size, parts)

@@ -71,8 +71,8 @@ cdef class Exchange:
     cdef readonly bytes raw_path        # the path of the target, still percent-encoded, without query
     cdef readonly bytes query           # without the "?"
     cdef readonly list fields           # of (name, value): bytes, names in lower case
-    cdef readonly int minor             # HTTP/1.minor; -1 in a rejected request, where it is not known
     cdef readonly Endpoint endpoint
+    cdef readonly int minor             # HTTP/1.minor; -1 in a rejected request, where it is not known
     cdef readonly bint accepts_trailers  # the client sent TE: trailers
     # Request body.
     cdef bytes _first                   # the oldest queued piece, or None
@@ -84,9 +84,9 @@ cdef class Exchange:
     # Response.
     cdef readonly int status            # 0 until start()
     cdef ResponsePhase phase
-    cdef bytes response_head            # as sent, where the access log wants it; else None
     cdef bint committed                 # some byte of the final response has been handed to the transport
     cdef readonly bint application_done  # finished() was called
+    cdef bytes response_head            # as sent, where the access log wants it; else None
     cdef Responder responder            # None before handle() sets it and after finished()
     # What an opening handshake offers, a _websocket.WebSocket (which knows this module); None in other requests, and
     # after finished().

@@ -103,7 +103,6 @@ cdef class Exchange:
         self.fields = self._rest = None
         self.endpoint = None
         self.responder = None
-        self.websocket = None
         self.queued = 0
         self.status = 0
         self.phase = RESPONSE_EXPECTED

@@ -63,7 +63,7 @@ cdef class MessageReader:
     """
 
     def __init__(self, Py_ssize_t max_size=0, Deflate deflate=None):
-        self._max_size = max_size if max_size > 0 else NO_LIMIT
+        self._max_size = max_size if 0 < max_size < NO_LIMIT else NO_LIMIT
         self._deflate = deflate
         self._base_rules = FRAME_DEFLATE if deflate is not None else 0
         self._rules = self._base_rules
@@ -398,6 +398,7 @@ cdef class MessageWriter:
 
     cdef int write_text(self, Buffer output, str text) except -1:
         cdef Py_ssize_t size
+        # The str keeps its UTF-8: one that is sent to many is encoded once.
         cdef const char* data = PyUnicode_AsUTF8AndSize(text, &size)
         if self.compresses(size):
             return self._write_deflated(output, OPCODE_TEXT, PyMemoryView_FromMemory(<char*> data, size, PyBUF_READ))

@@ -146,6 +146,17 @@ static size_t utf8_check(Utf8 *state, const uint8_t *data, size_t size)
             if (!utf8_begin(state, byte))
                 return position;
             position++;
+            if (size - position >= state->missing) {
+                /* The whole character is here, as almost every one is. */
+                if (data[position] < state->low || data[position] > state->high)
+                    return position;
+                if (state->missing > 1 && (data[position + 1] & 0xC0) != 0x80)
+                    return position + 1;
+                if (state->missing > 2 && (data[position + 2] & 0xC0) != 0x80)
+                    return position + 2;
+                position += state->missing;
+                state->missing = 0;
+            }
         } else if (size - position >= 16) {
             position += utf8.ascii_run(data + position, size - position);
         } else {

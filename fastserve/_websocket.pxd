@@ -25,6 +25,7 @@ cdef class WebSocket:
     # From CLOSING on: what the application is told. 1005: the peer's close frame had no code, 1006: there was none.
     cdef int close_code
     cdef str close_reason
+    cdef bint corked                        # what is sent leaves at the end of a call of the protocol's
     # Messages received and not taken.
     cdef object _first                      # the oldest, str or bytes; or None
     cdef list _rest                         # those behind it, or None

@@ -678,7 +678,7 @@ _TABLE: Final = (
         "WebSocket", uvicorn="ws_max_size",
     ),
     Option(
-        "ws_max_queue", Integer(0), 32, "Received messages that wait for the application.", "WebSocket",
+        "ws_max_queue", Integer(0), 32, "Received messages that wait for the application; 0: any number.", "WebSocket",
         uvicorn="ws_max_queue",
     ),
     Option(
@@ -825,7 +825,7 @@ _TABLE: Final = (
     ),
     Option(
         "ws", Choice(("auto", "none", "websockets", "websockets-sansio", "wsproto")), "auto",
-        "Accepted for compatibility with uvicorn; there is one WebSocket implementation.", "Other",
+        "none: WebSocket handshakes are served as HTTP. The others are one; there is one implementation.", "WebSocket",
         ignored="fastserve has one WebSocket implementation, its own",
         ignored_values=("websockets", "websockets-sansio", "wsproto"), uvicorn="ws",
     ),

@@ -31,7 +31,7 @@ from fastserve._exchange cimport (
 )
 from fastserve._live cimport COUNTING
 from fastserve._websocket cimport WebSocket
-from fastserve.gateway._asgi_websocket cimport serve
+from fastserve.gateway._asgi_websocket cimport serve, with_shared_keys
 from fastserve.gateway._awaitables cimport NOT_YET, READY, Awaited
 from fastserve.gateway._task cimport TaskDriver, as_coroutine
 from fastserve.gateway._text cimport fastserve_equal
@@ -100,6 +100,20 @@ cdef str RESPONSE_START = "http.response.start"
 cdef str RESPONSE_BODY_MESSAGE = "http.response.body"
 cdef str RESPONSE_TRAILERS_MESSAGE = "http.response.trailers"
 cdef str EARLY_HINT = "http.response.early_hint"
+
+
+# The items of a WebSocket's scope, and two of them: what is particular to one is set in a copy.
+cdef dict WEBSOCKET_SCOPE = with_shared_keys(
+    {"type": "websocket"} | dict.fromkeys([
+        "http_version", "server", "client", "scheme", "root_path", "path", "raw_path", "query_string", "asgi",
+        "headers", "subprotocols", "state", "extensions",
+    ])
+)
+cdef tuple WEBSOCKET_COMMON = (
+    "http_version", "server", "client", "root_path", "path", "raw_path", "query_string",
+)
+cdef dict WEBSOCKET_ASGI = with_shared_keys(ASGI)
+cdef dict WEBSOCKET_EXTENSIONS = with_shared_keys({"websocket.http.response": {}})
 
 
 cdef dict _plain(object message):
@@ -293,16 +307,18 @@ cdef class AsgiGateway(Handler):
         return scope
 
     cdef dict _websocket_scope(self, Exchange exchange):
-        # Made of the connection's template, which it has no use for any more unless the handshake is denied.
+        # From the connection's template, which it has no use for any more unless the handshake is denied.
         cdef WebSocket websocket = exchange.websocket
         cdef Endpoint endpoint = exchange.endpoint
-        cdef dict extensions = {"websocket.http.response": {}}
-        cdef dict scope = self._template(exchange).scope
+        cdef dict common = self._template(exchange).scope
+        cdef dict extensions = PyDict_Copy(WEBSOCKET_EXTENSIONS)
+        cdef dict scope = PyDict_Copy(WEBSOCKET_SCOPE)
+        cdef str key
         endpoint.cache = None
-        del scope["method"]
-        scope[TYPE] = "websocket"
+        for key in WEBSOCKET_COMMON:
+            scope[key] = common[key]
         scope["scheme"] = WEBSOCKET_SCHEMES.get(endpoint.scheme, endpoint.scheme)
-        scope["asgi"] = PyDict_Copy(ASGI)
+        scope["asgi"] = PyDict_Copy(WEBSOCKET_ASGI)
         scope[HEADERS] = exchange.fields
         scope["subprotocols"] = websocket.subprotocols
         scope["state"] = PyDict_Copy(self.state)

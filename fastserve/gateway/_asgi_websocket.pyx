@@ -12,7 +12,7 @@ an OSError; that it closes what is closed already is no error.
 from asyncio import CancelledError
 from urllib.parse import quote
 
-from cpython.dict cimport PyDict_CheckExact, PyDict_GetItemWithError, PyDict_Next
+from cpython.dict cimport PyDict_CheckExact, PyDict_Copy, PyDict_GetItemWithError, PyDict_Next, PyDict_SetItem
 from cpython.object cimport PyObject
 
 from fastserve._exchange cimport RESPONSE_COMPLETE, Exchange
@@ -47,6 +47,22 @@ cdef str SEND = "websocket.send"
 cdef str CLOSE = "websocket.close"
 cdef str RESPONSE_START = "websocket.http.response.start"
 cdef str RESPONSE_BODY = "websocket.http.response.body"
+
+
+cdef dict with_shared_keys(dict items):
+    class Keys:
+        pass
+
+    # Each new instance is lent a little less room for more attributes.
+    for _ in range(64):
+        instance = Keys()
+        for key, value in items.items():
+            setattr(instance, key, value)
+    return vars(instance)
+
+
+cdef dict TEXT_MESSAGE = with_shared_keys({TYPE: RECEIVE, TEXT: None})
+cdef dict BYTES_MESSAGE = with_shared_keys({TYPE: RECEIVE, BYTES: None})
 
 
 cdef object _read(dict message, WebSocketParts* parts):
@@ -116,14 +132,19 @@ cdef class WebSocketCycle(Awaited):
         # The next message, or None when the application has to wait for it.
         cdef WebSocket websocket = self.websocket
         cdef object content
+        cdef dict message
         if not self.connected:
             self.connected = True
             return {TYPE: CONNECT}
         content = websocket.take()
         if content is not None:
             if type(content) is str:
-                return {TYPE: RECEIVE, TEXT: content}
-            return {TYPE: RECEIVE, BYTES: content}
+                message = PyDict_Copy(TEXT_MESSAGE)
+                PyDict_SetItem(message, TEXT, content)
+            else:
+                message = PyDict_Copy(BYTES_MESSAGE)
+                PyDict_SetItem(message, BYTES, content)
+            return message
         if websocket.phase >= WEBSOCKET_CLOSING and not self.told:
             self.told = True
             return {TYPE: DISCONNECT, "code": websocket.close_code, "reason": websocket.close_reason}
@@ -217,7 +238,7 @@ cdef class WebSocketCycle(Awaited):
 
     cdef int _flush(self) except -1:
         # Inside a step of our own task what is corked leaves when the step is over; from elsewhere it leaves now.
-        if self.first_step or (self.task is not None and self.driver.current() is self.task and self.driver.native):
+        if self.websocket.corked or self.first_step or (self.task is not None and self.driver.current() is self.task and self.driver.native):
             return 0
         return self.websocket.flush()
 

@@ -89,9 +89,9 @@ cdef class Http1Exchange(Exchange):
     cdef Py_ssize_t head_start      # where this head begins in the worker's output, -1 when it is not there
     cdef bytes held                 # the head, moved out of there when a step ended before the first body byte
     cdef HeadFacts facts
-    cdef bint bodiless              # HEAD, 204, 304: body bytes are counted, not sent
-    cdef bint chunked               # our framing
-    cdef bint announced_trailers
+    cdef unsigned char bodiless     # HEAD, 204, 304: body bytes are counted, not sent
+    cdef unsigned char chunked      # our framing
+    cdef unsigned char announced_trailers
     cdef int64_t sent               # body bytes
 
     cdef int _commit(self, bint more) except -1

@@ -8,10 +8,10 @@ from fastserve._buffer cimport Buffer
 
 cdef struct HeadFacts:
     int64_t content_length      # -1 when the application gave none
-    bint chunked                # it asked for Transfer-Encoding: chunked
-    bint close                  # it gave Connection: close
-    bint connection             # it gave a Connection field
-    bint no_length              # set before: the response must not carry a Content-Length (204)
+    unsigned char chunked       # truth values in one byte each: it asked for Transfer-Encoding: chunked
+    unsigned char close         # it gave Connection: close
+    unsigned char connection    # it gave a Connection field
+    unsigned char no_length     # set before: the response must not carry a Content-Length (204)
 
 
 cdef class ResponseWriter:

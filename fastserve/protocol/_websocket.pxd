@@ -1,8 +1,7 @@
 # WebSocket (RFC 6455) on one connection: the opening handshake of an HTTP/1.1 request, and what follows it.
 
 from fastserve._buffer cimport Buffer
-from fastserve._deflate cimport Deflate
-from fastserve._messages cimport Incoming, MessageReader, MessageWriter
+from fastserve._messages cimport MessageReader, MessageWriter
 from fastserve._websocket cimport WebSocket
 from fastserve.protocol._connection cimport Connection, Upgrade
 
@@ -23,13 +22,12 @@ cdef class WebSocketUpgrade(Upgrade):
 cdef class Http1WebSocket(WebSocket):
     cdef WebSocketUpgrade upgrade
     cdef WebSocketConnection connection     # None before accept() and after the stream is gone
-    # Of the opening handshake, until it is accepted.
-    cdef bytes key                          # as the client sent it
-    cdef Deflate deflate                    # or None
-    cdef bytes extensions                   # what the response says of it, or None
+    # Of the opening handshake, until it is accepted: the key as the client sent it; the Deflate and what the response
+    # says of it, or None twice.
+    cdef tuple offer
 
     # The fields of the 101 response that are ours.
-    cdef list _switching(self, object subprotocol)
+    cdef list _switching(self, bytes key, bytes extensions, object subprotocol)
 
 
 cdef class WebSocketConnection(Connection):
@@ -43,13 +41,13 @@ cdef class WebSocketConnection(Connection):
     # When keepalive has something to do; once closing, when the peer has had time enough. FOREVER when off.
     cdef double alarm
     cdef double pinged_at           # the latest ping, or the beginning
-    cdef bint pinged                # and nothing has been heard since it was looked at last
-    cdef bint heard                 # bytes have come since the latest ping
-    cdef bint running               # inside received(): it sends what is corked by itself
-    cdef bint paused                # we asked the stream to stop reading
-    cdef bint ending                # nothing is read any more
+    # Truth values in one byte each: there may be very many idle connections.
+    cdef unsigned char pinged       # and nothing has been heard since it was looked at last
+    cdef unsigned char heard        # bytes have come since the latest ping
+    cdef unsigned char paused       # we asked the stream to stop reading
+    cdef unsigned char ending       # nothing is read any more
     # The peer's last word, INCOMING_CLOSE or INCOMING_FAILED, while the application has messages that came before it.
-    cdef Incoming last
+    cdef unsigned char last
 
     # Read messages while there are bytes and the queue has room.
     cdef int _fill(self) except -1

@@ -55,6 +55,7 @@ cdef double DRAIN_TIMEOUT = 2.0     # the same when the worker stops
 cdef double LINGER = 2.0            # seconds for the peer to read why we close
 cdef bytes GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 cdef bytes PING = b"ping"
+cdef tuple NOTHING = (None, None)
 cdef frozenset OURS = frozenset((b"upgrade", b"connection", b"sec-websocket-accept", b"sec-websocket-extensions"))
 cdef list UPGRADE_REQUIRED = [
     (b"content-type", b"text/plain; charset=utf-8"),
@@ -137,9 +138,7 @@ cdef class WebSocketUpgrade(Upgrade):
         websocket.exchange = exchange
         websocket.upgrade = self
         websocket.subprotocols = subprotocols
-        websocket.key = keys[0]
-        if extensions and self.per_message_deflate:
-            websocket.deflate, websocket.extensions = negotiate(extensions)
+        websocket.offer = (keys[0], *(negotiate(extensions) if extensions and self.per_message_deflate else NOTHING))
         exchange.websocket = websocket
         return None
 
@@ -147,14 +146,14 @@ cdef class WebSocketUpgrade(Upgrade):
 cdef class Http1WebSocket(WebSocket):
     """A WebSocket that began as an HTTP/1.1 request."""
 
-    cdef list _switching(self, object subprotocol):
+    cdef list _switching(self, bytes key, bytes extensions, object subprotocol):
         cdef list fields = [
             (b"upgrade", b"websocket"),
             (b"connection", b"Upgrade"),
-            (b"sec-websocket-accept", base64.b64encode(hashlib.sha1(self.key + GUID).digest())),
+            (b"sec-websocket-accept", base64.b64encode(hashlib.sha1(key + GUID).digest())),
         ]
-        if self.extensions is not None:
-            fields.append((b"sec-websocket-extensions", self.extensions))
+        if extensions is not None:
+            fields.append((b"sec-websocket-extensions", extensions))
         if subprotocol:
             fields.append((b"sec-websocket-protocol", subprotocol.encode("latin-1")))
         return fields
@@ -170,7 +169,8 @@ cdef class Http1WebSocket(WebSocket):
         if http is None:
             return 0
         worker = http.worker
-        all_fields = self._switching(subprotocol)
+        key, deflate, extensions = self.offer
+        all_fields = self._switching(key, extensions, subprotocol)
         for field in fields:
             name = field[0]
             if isinstance(name, bytes) and name.lower() in OURS:
@@ -186,15 +186,14 @@ cdef class Http1WebSocket(WebSocket):
 
         connection = WebSocketConnection.__new__(WebSocketConnection)
         connection.websocket = self
-        if self.deflate is None:
+        if deflate is None:
             connection.writer = self.upgrade.writer
         else:
-            connection.reader = MessageReader(self.upgrade.max_size, self.deflate)
-            connection.writer = MessageWriter(self.deflate)
+            connection.reader = MessageReader(self.upgrade.max_size, deflate)
+            connection.writer = MessageWriter(deflate)
         self.connection = connection
         self.phase = WEBSOCKET_OPEN
-        self.key = self.extensions = None
-        self.deflate = None
+        self.offer = None
         # What is corked is the successor's now: the 101 response and responses before it.
         worker.output_owner = connection
         stream = http.stream
@@ -273,7 +272,7 @@ cdef class Http1WebSocket(WebSocket):
         cdef WebSocketConnection connection = self.connection
         if connection is None:
             return self.exchange.flush()
-        if connection.running:
+        if self.corked:
             return 0
         connection.worker.now = connection.worker.clock.now()
         return connection.release_output()
@@ -316,12 +315,12 @@ cdef class WebSocketConnection(Connection):
         else:
             self.rest = data
             self.rest_size = size
-        if self.running:
+        if self.websocket.corked:
             # An application runs the event loop inside its step.
             self._hold()
             self._fill()
             return self._tell()
-        self.running = True
+        self.websocket.corked = True
         try:
             self._fill()
             self._tell()
@@ -329,7 +328,7 @@ cdef class WebSocketConnection(Connection):
                 self._conclude()
                 self._tell()
         finally:
-            self.running = False
+            self.websocket.corked = False
             self._hold()
         if self.stream is None:
             return 0
@@ -404,7 +403,7 @@ cdef class WebSocketConnection(Connection):
                 self.last = incoming
                 if websocket.queued == 0 or websocket.phase != WEBSOCKET_OPEN:
                     self._conclude()
-                elif not self.running:
+                elif not websocket.corked:
                     # The application has taken what came before, or has had time enough.
                     self.alarm = self.worker.now + CLOSE_TIMEOUT
                     self.arm()
@@ -451,7 +450,7 @@ cdef class WebSocketConnection(Connection):
     cdef int _conclude(self) except -1:
         cdef Http1WebSocket websocket = self.websocket
         cdef MessageReader reader = self.reader
-        cdef Incoming last = self.last
+        cdef int last = self.last
         self.last = INCOMING_MORE
         if self.ending:
             return 0

@@ -21,7 +21,7 @@ LIMITING = {"Limits", "Timeouts", "WebSocket"}
 LIMITS = {
     row.name: row.default
     for row in OPTIONS.values()
-    if row.command_line and row.group in LIMITING and not isinstance(row.default, bool)
+    if row.command_line and row.group in LIMITING and not isinstance(row.default, bool | str)
 }
 
 

@@ -208,6 +208,7 @@ def test_control_frames_do_not_count() -> None:
 
 
 def test_sizes_do_not_overflow() -> None:
+    everywhere(frame(TEXT, b"a"), [("text", "a")], max_size=2**63 - 1)
     head = b"\x02\xff" + struct.pack("!Q", 2**60) + KEY
     more = b"\x00\xff" + struct.pack("!Q", 2**62) + KEY
     assert in_pieces([head]) == []

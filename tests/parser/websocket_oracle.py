@@ -102,32 +102,43 @@ def text_problem(data: bytes, *, whole: bool = False) -> int | None:
     return None
 
 
-def inflated(payload: bytes, *, whole: bool, bits: int, context: bytes) -> bytes:
-    """The message, or its beginning; its blocks may have the final bit. `context` is what was inflated before."""
-    data = payload + b"\x00\x00\xff\xff" * whole
+@dataclass
+class Stream:
+    """A deflate stream: what its window was filled with, and all of it so far."""
+
+    window: bytes = b""
+    data: bytes = b""
+
+
+def inflated(payload: bytes, stream: Stream, *, whole: bool, bits: int) -> tuple[bytes, Stream]:
+    """The message, or its beginning, and the stream behind it. Its blocks may have the final bit."""
+    tail = b"\x00\x00\xff\xff"
+    data = payload + tail * whole
     found = b""
     blocks = 0
-    while True:
-        if blocks and data in {b"", b"\x00\x00\xff\xff", b"\x00\x00\x00\xff\xff"}:
-            return found
-        inflater = zlib.decompressobj(-bits, zdict=(found if blocks else context)[-(1 << bits) :])
-        try:
+    try:
+        while True:
+            inflater = zlib.decompressobj(-bits, zdict=stream.window[-(1 << bits) :])
+            inflater.decompress(stream.data)
             found += inflater.decompress(data)
-        except zlib.error:
-            raise Failed(1002) from None
-        if not inflater.eof:
-            return found
-        data = inflater.unused_data
-        blocks += 1
-        if blocks > 16:
-            raise Failed(1002)
+            if not inflater.eof:
+                return found, Stream(stream.window, stream.data + data)
+            data = inflater.unused_data
+            blocks += 1
+            if blocks > 16:
+                raise Failed(1002)
+            if data in {b"", tail}:
+                return found, Stream()
+            stream = Stream(found)
+    except zlib.error:
+        raise Failed(1002) from None
 
 
 def read(data: bytes, max_size: int = 0, deflate: Deflate | None = None) -> list[Event]:
     """Every event in `data`, up to a close or a failure; the text of a failure is not told."""
     events: list[Event] = []
     try:
-        _read(data, max_size or 1 << 60, deflate, events)
+        _read(data, max_size or 1 << 61, deflate, events)
     except Incomplete:
         pass
     except Failed as failure:
@@ -139,7 +150,8 @@ def _read(data: bytes, max_size: int, deflate: Deflate | None, events: list[Even
     at = 0
     kind = 0
     compressed = False
-    payload = context = b""
+    payload = b""
+    stream = Stream()
     bits = max(9, deflate.client_max_window_bits) if deflate else 0
     while True:
         head = read_head(data, at, continues=kind != 0, deflate=deflate is not None)
@@ -163,7 +175,7 @@ def _read(data: bytes, max_size: int, deflate: Deflate | None, events: list[Even
             continue
         payload += arrived
         whole = complete and head.final
-        said = inflated(payload, whole=whole, bits=bits, context=context) if compressed else payload
+        said, after = inflated(payload, stream, whole=whole, bits=bits) if compressed else (payload, stream)
         if len(said) > max_size:
             raise Failed(1009)
         if kind == 1 and text_problem(said, whole=whole) is not None:
@@ -172,8 +184,7 @@ def _read(data: bytes, max_size: int, deflate: Deflate | None, events: list[Even
             raise Incomplete
         if whole:
             events.append(("text", said.decode()) if kind == 1 else ("binary", said))
-            if compressed and deflate and not deflate.client_no_context_takeover:
-                context += said
+            stream = Stream() if deflate and deflate.client_no_context_takeover else after
             kind = 0
 
 
