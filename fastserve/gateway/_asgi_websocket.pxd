@@ -35,7 +35,8 @@ cdef class WebSocketCycle(Awaited):
     cdef int _answer(self, object kind, dict message) except -1
     cdef int _send_late(self, object kind) except -1
     cdef int _close(self, dict message) except -1
-    cdef int _log(self, object outcome) except -1
+    # uvicorn's line of how the handshake was answered.
+    cdef int _log(self, str line, tuple more) except -1
     cdef int _flush(self) except -1
     cdef int _ended(self, object result, object exception) except -1
 

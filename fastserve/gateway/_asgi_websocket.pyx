@@ -196,17 +196,17 @@ cdef class WebSocketCycle(Awaited):
                 websocket.over(ABNORMAL, "")
         elif fastserve_equal(kind, ACCEPT):
             websocket.accept(message.get("subprotocol"), message.get("headers") or NO_FIELDS)
-            self._log("[accepted]")
+            self._log('%s - "WebSocket %s" [accepted]', ())
         elif fastserve_equal(kind, CLOSE):
             self._close(message)
-            self._log(403)
+            self._log('%s - "WebSocket %s" 403', ())
         elif fastserve_equal(kind, RESPONSE_START):
             status = message["status"]
             if not 100 <= status < 600:
                 raise RuntimeError(f"Invalid HTTP status code '{status}' in response.")
             self.exchange.start(status, message.get("headers") or NO_FIELDS, False)
             self.denied = True
-            self._log(status)
+            self._log('%s - "WebSocket %s" %d', (status,))
         else:
             raise RuntimeError(
                 "Expected ASGI message 'websocket.accept', 'websocket.close' or 'websocket.http.response.start' "
@@ -226,19 +226,19 @@ cdef class WebSocketCycle(Awaited):
         self.closed = True
         return 0
 
-    cdef int _log(self, object outcome) except -1:
+    cdef int _log(self, str line, tuple more) except -1:
         cdef dict scope = self.scope
         self.scope = None
         if self.logger.isEnabledFor(20):
             path = quote(scope["path"])
             query = scope["query_string"].decode("ascii", "backslashreplace")
-            self.logger.info(
-                '%s - "WebSocket %s" %s', self.exchange.endpoint.peer(), f"{path}?{query}" if query else path, outcome)
+            self.logger.info(line, self.exchange.endpoint.peer(), f"{path}?{query}" if query else path, *more)
         return 0
 
     cdef int _flush(self) except -1:
         # Inside a step of our own task what is corked leaves when the step is over; from elsewhere it leaves now.
-        if self.websocket.corked or self.first_step or (self.task is not None and self.driver.current() is self.task and self.driver.native):
+        if self.websocket.corked or self.first_step or (
+                self.task is not None and self.driver.current() is self.task and self.driver.native):
             return 0
         return self.websocket.flush()
 
