@@ -442,8 +442,10 @@ cdef class WebSocketConnection(Connection):
         websocket.close_reason = reason
         websocket.phase = WEBSOCKET_CLOSING
         self.alarm = self.worker.now + patience
-        # The peer's close frame may be among what has not been read.
+        # The peer's close frame may be among what has not been read, or waits for nothing else now.
         self._fill()
+        if self.last != INCOMING_MORE:
+            self._conclude()
         self._resume()
         return self.arm()
 

@@ -133,3 +133,24 @@ def test_closing_at_the_same_time_is_one_close_frame(run):
         assert stream.closed or stream.shut
 
     run(application, scenario)
+
+
+def test_closing_while_the_last_word_waits_ends_at_once(run):
+    async def application(scope, receive, send):
+        await send(ACCEPT)
+        await receive()
+        for _ in range(3):
+            await asyncio.sleep(0)
+            await receive()
+        await asyncio.sleep(0.01)
+        await send({"type": "websocket.close", "code": 4000})
+
+    async def scenario(bench):
+        stream = await opened(bench)
+        await bench.io(stream.feed, sent(3, close(1000)))
+        await bench.quiet()
+        [end] = frames(stream)
+        assert code_of(end) == closing(4000)
+        assert stream.closed or stream.shut
+
+    run(application, scenario, ws_max_queue=2)
