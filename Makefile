@@ -175,6 +175,7 @@ wheel: $(VENV)/.stamp-build
 docs: $(VENV)/.stamp-test build
 	PYTHONPATH=. $(PY) docs/options_table.py
 	PYTHONPATH=. $(PY) docs/uvicorn_table.py
+	PYTHONPATH=. $(PY) docs/websocket_table.py
 
 clean:
 	rm -rf build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .benchmarks

@@ -51,7 +51,7 @@ def judged_figure(scenario: Scenario) -> str:
     """The figure that decides: CPU time, except where a target is about something else."""
     if scenario.idle_connections:
         return "per_connection"
-    return "p50_us" if scenario.name == "one" else "cpu_us"
+    return "p50_us" if scenario.name in {"one", "ws-one"} else "cpu_us"
 
 
 def verdict(found: Ratio) -> str:

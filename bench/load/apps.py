@@ -114,3 +114,20 @@ async def upload(scope: Scope, receive: Receive, send: Send) -> None:
             return
         more = message.get("more_body", False)
     await small(scope, receive, send)
+
+
+async def websocket_echo(scope: Scope, receive: Receive, send: Send) -> None:
+    """Accept every WebSocket and send each message back as what it is."""
+    if scope["type"] != "websocket":
+        return
+    await receive()
+    await send({"type": "websocket.accept"})
+    while True:
+        message = await receive()
+        if message["type"] != "websocket.receive":
+            return
+        text = message.get("text")
+        if text is None:
+            await send({"type": "websocket.send", "bytes": message["bytes"]})
+        else:
+            await send({"type": "websocket.send", "text": text})

@@ -4,6 +4,8 @@
  * connection sends its next batch when its last one is answered. Every answer is parsed and checked (status,
  * framing, body length); what is wrong is counted by kind and never as a request.
  *
+ * With --websocket every connection is upgraded first, and a request is a message that comes back as it was sent.
+ *
  * A run goes through phases: OPENING (connections are made, a few at a time, until each has had one answer),
  * WARMUP, DRAINING (only with --requests: everything outstanding is answered, so that the window holds whole
  * requests), MEASURING (the window), FINISHED. The clocks of the server's processes (--cpu-of) are read by the
@@ -57,7 +59,10 @@ enum phase { OPENING, WARMUP, DRAINING, MEASURING, FINISHED };
 enum error_kind { CONNECT_ERROR, CLOSED_ERROR, PROTOCOL_ERROR, STATUS_ERROR, LENGTH_ERROR, TIMEOUT_ERROR, ERROR_KINDS };
 static const char *const error_names[ERROR_KINDS] = {"connect", "closed", "protocol", "status", "length", "timeout"};
 
-enum expecting { HEAD, SIZED_BODY, CHUNK_SIZE, CHUNK_DATA, CHUNK_END, TRAILERS, BODY_UNTIL_CLOSE };
+enum expecting { HEAD, SIZED_BODY, CHUNK_SIZE, CHUNK_DATA, CHUNK_END, TRAILERS, BODY_UNTIL_CLOSE, FRAME_HEAD,
+                 FRAME_PAYLOAD };
+
+enum opcode { CONTINUATION = 0, TEXT = 1, BINARY = 2, CLOSE = 8, PING = 9, PONG = 10 };
 
 struct connection {
     int fd;                       /* -1: not open */
@@ -76,6 +81,11 @@ struct connection {
     uint64_t body_length;
     char *held;                   /* TEXT_LIMIT bytes, made when a head or a line arrives in parts */
     size_t held_length;
+    bool upgrading;               /* what is sent is the opening handshake */
+    bool accepted;                /* its answer has the right Sec-WebSocket-Accept */
+    bool in_message;              /* between two fragments of a message; body_length is how much of it is there */
+    unsigned char frame_head[10];
+    unsigned frame_head_length;
 };
 
 static struct {
@@ -88,6 +98,7 @@ static struct {
     const char *method, *target, *host;
     uint64_t body_size;
     bool chunked, browser, reconnect, idle, hold, head_method, tls;
+    enum opcode websocket;        /* TEXT or BINARY; 0: HTTP */
     int expect_status;
     int64_t expect_length;        /* -1: any */
     unsigned max_errors;
@@ -100,6 +111,12 @@ static struct {
     char *prefix, *unit, *suffix;
     uint64_t prefix_length, unit_length, units, suffix_length, total;
 } batch;
+
+/* With --websocket: what is sent once on every connection, and the message that comes back. */
+static struct {
+    char *opening, *message;
+    uint64_t opening_length;
+} websocket;
 
 struct cpu_reading { uint64_t cpu_ns, user_ticks, system_ticks, wait_ns; };
 static struct watched { pid_t pid; clockid_t clock; struct cpu_reading before, after; } watched[WATCHED_LIMIT];
@@ -331,6 +348,43 @@ static void append_chunk(char **text, uint64_t *length, uint64_t size)
     append(text, length, "\r\n", 2);
 }
 
+/* The key of RFC 6455, section 1.3, and what answers it: the client need not be able to hash. */
+#define WEBSOCKET_KEY "dGhlIHNhbXBsZSBub25jZQ=="
+#define WEBSOCKET_ACCEPT "s3pPLMBiTxaQ9kYGzzhZRbK+xOo="
+
+/* The batch is one masked frame, once for each message of the pipeline. */
+static void lay_out_websocket(void)
+{
+    static const unsigned char mask[4] = {0x37, 0xfa, 0x21, 0x3d};
+    char head[16384];
+    int written = snprintf(head, sizeof head,
+                           "GET %s HTTP/1.1\r\nHost: %s\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+                           "Sec-WebSocket-Key: " WEBSOCKET_KEY "\r\nSec-WebSocket-Version: 13\r\n%s\r\n",
+                           options.target, options.host, options.extra_fields);
+    if (written < 0 || (size_t)written >= sizeof head)
+        die("the head is too long");
+    append(&websocket.opening, &websocket.opening_length, head, (size_t)written);
+
+    uint64_t size = options.body_size, unused = 0;
+    append_body(&websocket.message, &unused, size);
+    unsigned char frame_head[14] = {0x80 | (unsigned char)options.websocket};
+    unsigned length = 2, width = size < 126 ? 0 : size < 65536 ? 2 : 8;
+    frame_head[1] = 0x80 | (width == 0 ? (unsigned char)size : width == 2 ? 126 : 127);
+    for (unsigned i = width; i > 0; i--)
+        frame_head[length++] = (unsigned char)(size >> (i - 1) * 8);
+    memcpy(frame_head + length, mask, sizeof mask);
+    length += sizeof mask;
+    char *masked = allocate(size + 1);
+    for (uint64_t i = 0; i < size; i++)
+        masked[i] = (char)((unsigned char)websocket.message[i] ^ mask[i % 4]);
+    for (unsigned copy = 0; copy < options.pipeline; copy++) {
+        append(&batch.prefix, &batch.prefix_length, frame_head, length);
+        append(&batch.prefix, &batch.prefix_length, masked, size);
+    }
+    free(masked);
+    batch.total = batch.prefix_length;
+}
+
 static void lay_out_batch(void)
 {
     char head[16384];
@@ -391,6 +445,8 @@ static void close_connection(struct connection *connection)
     connection->outstanding = 0;
     connection->expecting = HEAD;
     connection->held_length = 0;
+    connection->in_message = false;
+    connection->frame_head_length = 0;
 }
 
 static void watch_output(struct connection *connection, bool wanted)
@@ -403,12 +459,20 @@ static void watch_output(struct connection *connection, bool wanted)
     connection->wants_out = wanted;
 }
 
+static uint64_t to_send(const struct connection *connection)
+{
+    return connection->upgrading ? websocket.opening_length : batch.total;
+}
+
 /* `reads`: nothing can be sent until something is received, as in the middle of a TLS handshake. */
 static ssize_t send_from(const struct connection *connection, bool *reads)
 {
     uint64_t at = connection->sent;
     if (connection->tls != NULL)
-        return tls_send(connection->tls, batch.prefix + at, batch.total - at, reads);
+        return tls_send(connection->tls, (connection->upgrading ? websocket.opening : batch.prefix) + at,
+                        to_send(connection) - at, reads);
+    if (connection->upgrading)
+        return send(connection->fd, websocket.opening + at, websocket.opening_length - at, MSG_NOSIGNAL);
     if (batch.prefix_length == batch.total)
         return send(connection->fd, batch.prefix + at, batch.total - at, MSG_NOSIGNAL);
     struct iovec segments[SEGMENTS_PER_SEND];
@@ -439,7 +503,7 @@ static void fail(struct connection *connection, enum error_kind kind, const char
 static void flush(struct connection *connection)
 {
     bool reads = false;
-    while (connection->sent < batch.total) {
+    while (connection->sent < to_send(connection)) {
         ssize_t sent = send_from(connection, &reads);
         if (sent >= 0) {
             connection->established = true;
@@ -450,7 +514,7 @@ static void flush(struct connection *connection)
             return;
         } else if (errno == EPIPE || errno == ECONNRESET) {
             /* The answer that explains it may be waiting to be read; if none is, reading tells. */
-            connection->sent = batch.total;
+            connection->sent = to_send(connection);
         } else if (errno != EINTR) {
             fail(connection, connection->established ? CLOSED_ERROR : CONNECT_ERROR, strerror(errno));
             return;
@@ -488,6 +552,7 @@ static void open_connection(struct connection *connection, uint64_t now)
             die("bind: %s", strerror(errno));
     }
     run.connects++;
+    connection->upgrading = options.websocket != 0;
     if (connect(connection->fd, (struct sockaddr *)&options.address, options.address_length) < 0 && errno != EINPROGRESS) {
         fail(connection, CONNECT_ERROR, strerror(errno));
         return;
@@ -563,7 +628,7 @@ static const char *read_head(struct connection *connection, const char *head, si
     const char *end = head + length - 2;
     if (length < 17 || memcmp(head, "HTTP/1.", 7) != 0 || head[8] != ' ')
         return "no HTTP/1.x status line";
-    bool old = head[7] == '0', keeps = !old, chunked = false, sized = false;
+    bool old = head[7] == '0', keeps = !old, chunked = false, sized = false, accepted = false;
     uint64_t content_length = 0;
     for (int digit = 9; digit < 12; digit++)
         if (head[digit] < '0' || head[digit] > '9')
@@ -590,6 +655,9 @@ static const char *read_head(struct connection *connection, const char *head, si
             }
         } else if (is_field(line, colon, "transfer-encoding", 17)) {
             chunked = has_word(value, line_end, "chunked");
+        } else if (is_field(line, colon, "sec-websocket-accept", 20)) {
+            accepted = (size_t)(line_end - value) == strlen(WEBSOCKET_ACCEPT) &&
+                       memcmp(value, WEBSOCKET_ACCEPT, strlen(WEBSOCKET_ACCEPT)) == 0;
         } else if (is_field(line, colon, "connection", 10)) {
             keeps = has_word(value, line_end, "close") ? false : has_word(value, line_end, "keep-alive") ? true : keeps;
         }
@@ -597,6 +665,7 @@ static const char *read_head(struct connection *connection, const char *head, si
     }
     connection->closes = !keeps;
     connection->body_length = 0;
+    connection->accepted = accepted;
     if (chunked && sized)
         return "both content-length and transfer-encoding";
     if (options.head_method || connection->status == 204 || connection->status == 304) {
@@ -632,13 +701,13 @@ static bool read_chunk_size(const char *line, size_t length, uint64_t *size)
 
 static void count_answer(struct connection *connection, uint64_t now)
 {
-    connection->expecting = HEAD;
+    connection->expecting = options.websocket ? FRAME_HEAD : HEAD;
     connection->outstanding--;
     if (!connection->had_answer) {
         connection->had_answer = true;
         answered_connections++;
     }
-    if (connection->status != options.expect_status) {
+    if (!options.websocket && connection->status != options.expect_status) {
         count_error(STATUS_ERROR, "status: %d instead of %d", connection->status, options.expect_status);
     } else if (options.expect_length >= 0 && connection->body_length != (uint64_t)options.expect_length) {
         count_error(LENGTH_ERROR, "length: a body of %lu bytes instead of %ld", connection->body_length,
@@ -647,6 +716,96 @@ static void count_answer(struct connection *connection, uint64_t now)
         run.requests++;
         record_latency(now - connection->started);
     }
+}
+
+/* The connection speaks WebSocket from now on, and sends its first batch. NULL, or what is wrong. */
+static const char *upgrade(struct connection *connection, uint64_t now)
+{
+    if (connection->status != 101)
+        return "not upgraded";
+    if (!connection->accepted)
+        return "upgraded without the right Sec-WebSocket-Accept";
+    connection->upgrading = connection->closes = false;
+    connection->expecting = FRAME_HEAD;
+    connection->outstanding = options.pipeline;
+    connection->sent = 0;
+    connection->started = now;
+    flush(connection);
+    return NULL;
+}
+
+/* Takes bytes of a frame's head, and checks it when it is whole. NULL, or what is wrong with it. */
+static const char *read_frame_head(struct connection *connection, const char **data, size_t *length)
+{
+    unsigned char *head = connection->frame_head;
+    unsigned wanted = 2;
+    while (connection->frame_head_length < wanted) {
+        if (*length == 0)
+            return NULL;
+        head[connection->frame_head_length++] = (unsigned char)*(*data)++;
+        (*length)--;
+        if (connection->frame_head_length >= 2)
+            wanted = head[1] < 126 ? 2 : head[1] == 126 ? 4 : 10;
+    }
+    if (head[0] & 0x70 || head[1] & 0x80)
+        return "a frame that is masked or has reserved bits";
+    uint64_t size = head[1] & 0x7f;
+    if (wanted > 2)
+        size = 0;
+    for (unsigned i = 2; i < wanted; i++)
+        size = size << 8 | head[i];
+    switch (head[0] & 0x0f) {
+    case TEXT:
+    case BINARY:
+        if (connection->in_message || (head[0] & 0x0f) != (int)options.websocket)
+            return "a message of another kind, or within another";
+        connection->body_length = 0;
+        connection->in_message = true;
+        break;
+    case CONTINUATION:
+        if (!connection->in_message)
+            return "a fragment of nothing";
+        break;
+    case PING:
+    case PONG:
+        break;
+    default:
+        return "the server closes the WebSocket";
+    }
+    bool control = (head[0] & 0x08) != 0;
+    if (!control && connection->outstanding == 0)
+        return "bytes nobody asked for";
+    if (!control && size > options.body_size - connection->body_length)
+        return "a message longer than what was sent";
+    connection->remaining = size;
+    connection->expecting = FRAME_PAYLOAD;
+    return NULL;
+}
+
+/* Takes bytes of a frame's payload; the message has to be what was sent. NULL, or what is wrong. */
+static const char *read_frame_payload(struct connection *connection, const char **data, size_t *length, uint64_t now)
+{
+    uint64_t taken = *length < connection->remaining ? *length : connection->remaining;
+    bool control = (connection->frame_head[0] & 0x08) != 0;
+    if (!control) {
+        if (memcmp(*data, websocket.message + connection->body_length, taken) != 0)
+            return "a message that differs from what was sent";
+        connection->body_length += taken;
+    }
+    *data += taken;
+    *length -= taken;
+    connection->remaining -= taken;
+    if (connection->remaining > 0)
+        return NULL;
+    connection->frame_head_length = 0;
+    connection->expecting = FRAME_HEAD;
+    if (control || !(connection->frame_head[0] & 0x80))
+        return NULL;
+    connection->in_message = false;
+    if (connection->body_length != options.body_size)
+        return "a message shorter than what was sent";
+    count_answer(connection, now);
+    return NULL;
 }
 
 /* Reads what arrived. NULL, or what is wrong with it. */
@@ -664,6 +823,12 @@ static const char *read_answers(struct connection *connection, const char *data,
             if (found <= 0)
                 return found ? "an endless head" : NULL;
             wrong = read_head(connection, text, text_length);
+            if (wrong == NULL && options.websocket) {
+                wrong = upgrade(connection, now);
+                if (wrong != NULL || connection->fd < 0)
+                    return wrong;
+                break;
+            }
             if (wrong != NULL)
                 return wrong;
             if (connection->status < 200) {
@@ -714,6 +879,18 @@ static const char *read_answers(struct connection *connection, const char *data,
         case BODY_UNTIL_CLOSE:
             connection->body_length += length;
             return NULL;
+        case FRAME_HEAD:
+            wrong = read_frame_head(connection, &data, &length);
+            if (wrong == NULL && connection->expecting == FRAME_PAYLOAD && connection->remaining == 0)
+                wrong = read_frame_payload(connection, &data, &length, now);
+            if (wrong != NULL)
+                return wrong;
+            break;
+        case FRAME_PAYLOAD:
+            wrong = read_frame_payload(connection, &data, &length, now);
+            if (wrong != NULL)
+                return wrong;
+            break;
         }
     }
     return NULL;
@@ -768,7 +945,7 @@ static void receive(struct connection *connection, uint64_t *now)
     const char *wrong = read_answers(connection, received, (size_t)length, *now);
     if (wrong != NULL)
         fail(connection, PROTOCOL_ERROR, wrong);
-    else if (connection->busy && connection->outstanding == 0 && connection->sent == batch.total)
+    else if (connection->busy && connection->outstanding == 0 && connection->sent == to_send(connection))
         go_on(connection, *now);
     else if (connection->closes && connection->expecting == HEAD && connection->busy)
         fail(connection, CLOSED_ERROR, "the server announced its close before every pipelined answer");
@@ -776,7 +953,7 @@ static void receive(struct connection *connection, uint64_t *now)
 
 static void handle(struct connection *connection, uint32_t events, uint64_t *now)
 {
-    if (connection->tls != NULL && connection->sent < batch.total)
+    if (connection->tls != NULL && connection->sent < to_send(connection))
         flush(connection);
     if (events & (EPOLLIN | EPOLLHUP | EPOLLERR) && connection->fd >= 0) {
         uint64_t before;
@@ -787,7 +964,7 @@ static void handle(struct connection *connection, uint32_t events, uint64_t *now
     }
     if ((events & EPOLLOUT) && connection->fd >= 0 && connection->wants_out) {
         flush(connection);
-        if (connection->fd >= 0 && connection->busy && connection->outstanding == 0 && connection->sent == batch.total)
+        if (connection->fd >= 0 && connection->busy && connection->outstanding == 0 && connection->sent == to_send(connection))
             go_on(connection, *now);
     }
 }
@@ -957,6 +1134,7 @@ static const char usage[] =
     "  --pipeline K          requests sent at a time on a connection (1)\n"
     "  --method M --target T request line (GET /)\n"
     "  --body-size BYTES     request body; --chunked sends it with the chunked coding\n"
+    "  --websocket KIND      text or binary: upgrade, then a request is a message of --body-size bytes and its echo\n"
     "  --headers browser     ten fields, about 800 bytes; --header 'Name: value' adds one\n"
     "  --tls                 TLS; the server's certificate is not checked\n"
     "  --reconnect           a new connection for every batch\n"
@@ -970,13 +1148,15 @@ static const char usage[] =
 static void read_options(int count, char **values)
 {
     enum { CONNECTIONS = 1, DURATION, REQUESTS, WARMUP_SECONDS, PIPELINE, METHOD, TARGET, BODY_SIZE, CHUNKED, HEADERS,
-           HEADER, RECONNECT, IDLE, HOLD, EXPECT_STATUS, EXPECT_LENGTH, TIMEOUT, MAX_ERRORS, CPU_OF, TLS, HELP };
+           HEADER, WEBSOCKET, RECONNECT, IDLE, HOLD, EXPECT_STATUS, EXPECT_LENGTH, TIMEOUT, MAX_ERRORS, CPU_OF, TLS,
+           HELP };
     static const struct option names[] = {
         {"connections", 1, 0, CONNECTIONS}, {"duration", 1, 0, DURATION}, {"requests", 1, 0, REQUESTS},
         {"warmup", 1, 0, WARMUP_SECONDS}, {"pipeline", 1, 0, PIPELINE}, {"method", 1, 0, METHOD},
         {"target", 1, 0, TARGET}, {"body-size", 1, 0, BODY_SIZE}, {"chunked", 0, 0, CHUNKED},
-        {"headers", 1, 0, HEADERS}, {"header", 1, 0, HEADER}, {"reconnect", 0, 0, RECONNECT}, {"idle", 1, 0, IDLE},
-        {"hold", 0, 0, HOLD}, {"expect-status", 1, 0, EXPECT_STATUS}, {"expect-length", 1, 0, EXPECT_LENGTH},
+        {"headers", 1, 0, HEADERS}, {"header", 1, 0, HEADER}, {"websocket", 1, 0, WEBSOCKET},
+        {"reconnect", 0, 0, RECONNECT}, {"idle", 1, 0, IDLE}, {"hold", 0, 0, HOLD},
+        {"expect-status", 1, 0, EXPECT_STATUS}, {"expect-length", 1, 0, EXPECT_LENGTH},
         {"timeout", 1, 0, TIMEOUT}, {"max-errors", 1, 0, MAX_ERRORS}, {"cpu-of", 1, 0, CPU_OF},
         {"tls", 0, 0, TLS}, {"help", 0, 0, HELP}, {0, 0, 0, 0}};
     int option;
@@ -996,6 +1176,11 @@ static void read_options(int count, char **values)
             if (strlen(options.extra_fields) + strlen(optarg) + 3 > sizeof options.extra_fields)
                 die("too many fields");
             strcat(strcat(options.extra_fields, optarg), "\r\n");
+            break;
+        case WEBSOCKET:
+            if (strcmp(optarg, "text") != 0 && strcmp(optarg, "binary") != 0)
+                die("--websocket is text or binary, not %s", optarg);
+            options.websocket = strcmp(optarg, "text") == 0 ? TEXT : BINARY;
             break;
         case RECONNECT: options.reconnect = true; break;
         case IDLE: options.idle = true; options.connections = (unsigned)atoi(optarg); break;
@@ -1021,7 +1206,10 @@ static void read_options(int count, char **values)
 int main(int count, char **values)
 {
     read_options(count, values);
-    lay_out_batch();
+    if (options.websocket)
+        lay_out_websocket();
+    else
+        lay_out_batch();
     if (options.tls && batch.prefix_length != batch.total)
         die("with --tls a batch is at most %d bytes", FLAT_LIMIT);
     const char *missing = options.tls ? tls_begin() : NULL;

@@ -7,7 +7,7 @@ from typing import Any
 
 from bench.load.measure import DISTURBED, Load, Memory
 from bench.load.scenarios import Figure, Scenario, Target
-from bench.load.servers import C_LOOP, FASTSERVE, UVICORN
+from bench.load.servers import C_LOOP, FASTSERVE, PICOWS, SOCKETIFY, UVICORN
 
 
 @dataclass(frozen=True)
@@ -81,6 +81,7 @@ def target_value(target: Target, results: Results, scenario: str, server: str) -
     relative = {
         Figure.CPU_OF_UVICORN: (UVICORN, "cpu_us"),
         Figure.CPU_OF_C: (C_LOOP, "cpu_us"),
+        Figure.CPU_OF_SOCKETIFY: (SOCKETIFY, "cpu_us"),
         Figure.RATE_OF_UVICORN: (UVICORN, "rate"),
         Figure.MEMORY_OF_UVICORN: (UVICORN, "per_connection"),
     }
@@ -88,6 +89,8 @@ def target_value(target: Target, results: Results, scenario: str, server: str) -
         other, name = relative[target.figure]
         found = ratio(mine, row.get(other), name)
         return found.middle if found else None
+    if target.figure is Figure.MEMORY:
+        return mine.memory()
     if target.figure is Figure.USER:
         return mine.middle("cpu_us") * mine.user_share()
     if target.figure is Figure.ABOVE_SMALL:
@@ -127,14 +130,15 @@ def _microseconds(value: float) -> str:
     return f"{value:.2f}" if value < 1000 else f"{value:.0f}"
 
 
-def _load_rows(row: dict[str, Result]) -> list[list[str]]:
-    rows = [["server", "µs/req", "user", "sys", "req/s", "busy", "p50 µs", "p99 µs", "× uvicorn", "× C loop"]]
+def _load_rows(row: dict[str, Result], least: str) -> list[list[str]]:
+    against = "× C loop" if least == C_LOOP else f"× {least}"
+    rows = [["server", "µs/req", "user", "sys", "req/s", "busy", "p50 µs", "p99 µs", "× uvicorn", against]]
     for name, result in row.items():
         if not result.is_measured():
             continue
         cpu, user = result.middle("cpu_us"), result.user_share()
         of_uvicorn = ratio(result, row.get(UVICORN), "cpu_us")
-        of_c = ratio(result, row.get(C_LOOP), "cpu_us")
+        of_c = ratio(result, row.get(least), "cpu_us")
         rate = result.middle("rate")
         rows.append(
             [
@@ -145,6 +149,11 @@ def _load_rows(row: dict[str, Result]) -> list[list[str]]:
             ]
         )  # fmt: skip
     return rows
+
+
+def reference(scenario: Scenario) -> str:
+    """The server whose CPU time is the least that can be hoped for."""
+    return PICOWS if scenario.websocket else C_LOOP
 
 
 def _memory_rows(row: dict[str, Result]) -> list[list[str]]:
@@ -159,7 +168,7 @@ def _memory_rows(row: dict[str, Result]) -> list[list[str]]:
 def scenario_text(results: Results, scenario: Scenario) -> str:
     """The scenario's table, its targets, and what was wrong."""
     row = results[scenario.name]
-    rows = _memory_rows(row) if scenario.idle_connections else _load_rows(row)
+    rows = _memory_rows(row) if scenario.idle_connections else _load_rows(row, reference(scenario))
     lines = [f"{scenario.title} [{scenario.name}]"]
     if len(rows) > 1:
         lines += ["  " + line for line in _align(rows)]
@@ -192,7 +201,9 @@ def as_json(results: Results, scenarios: Sequence[Scenario]) -> list[dict[str, A
                 entry |= {"cpu_us": cpu, "user_us": cpu * user, "system_us": cpu * (1 - user)}
                 entry |= {"rate": result.middle("rate"), "p50_us": result.middle("p50_us")}
                 entry |= {"p99_us": result.middle("p99_us")}
-                for label, other in (("of_uvicorn", UVICORN), ("of_c", C_LOOP)):
+                for label, other in (
+                    ("of_uvicorn", UVICORN), ("of_picows" if scenario.websocket else "of_c", reference(scenario)),
+                ):  # fmt: skip
                     found = ratio(result, row.get(other), "cpu_us")
                     entry[label] = asdict(found) if found else None
             elif result.is_measured():

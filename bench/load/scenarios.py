@@ -11,11 +11,13 @@ class Figure(Enum):
 
     CPU_OF_UVICORN = "of uvicorn's CPU"
     CPU_OF_C = "× the C loop's CPU"
+    CPU_OF_SOCKETIFY = "of socketify's CPU"
     CPU = "µs of CPU"
     USER = "µs of user time"
     ABOVE_SMALL = "µs above the small GET"
     RATE_OF_UVICORN = "of uvicorn's rate"
     MEMORY_OF_UVICORN = "of uvicorn's memory"
+    MEMORY = "KiB"
 
 
 @dataclass(frozen=True)
@@ -39,7 +41,7 @@ class Scenario:
 
     `app` is an import string; `load` the client's arguments; `baseline` those of the C server, None where it has
     nothing comparable to do; `requests` measures that many requests where a window of time would hold too few.
-    With `idle_connections` nothing is loaded: memory is measured.
+    With `idle_connections` nothing is loaded: memory is measured. `websocket`: a request is a message and its echo.
     """
 
     name: str
@@ -52,6 +54,7 @@ class Scenario:
     tls: bool = False
     requests: int | None = None
     idle_connections: int | None = None
+    websocket: bool = False
     targets: tuple[Target, ...] = field(default=())
 
 
@@ -60,6 +63,8 @@ def cpu_of_uvicorn(limit: float) -> Target:
 
 
 SMALL = ("--expect-length", "13")
+MESSAGE = ("--websocket", "text", "--body-size", "64")
+WEBSOCKET = "bench.load.apps:websocket_echo"
 
 SCENARIOS: tuple[Scenario, ...] = (
     Scenario(
@@ -123,5 +128,22 @@ SCENARIOS: tuple[Scenario, ...] = (
         "upload", "100 MiB up, one connection", "bench.load.apps:upload",
         (*SMALL, "--method", "POST", "--body-size", str(LARGE_SIZE)), connections=1, requests=20, baseline=("--sink",),
         targets=(cpu_of_uvicorn(0.7), Target(Figure.RATE_OF_UVICORN, 1.0, at_least=True)),
+    ),
+    Scenario(
+        "ws-text", "WebSocket: 64 bytes of text, echoed, 64 connections", WEBSOCKET, MESSAGE,
+        baseline=None, websocket=True, targets=(cpu_of_uvicorn(0.5), Target(Figure.CPU_OF_SOCKETIFY, 0.65)),
+    ),
+    Scenario(
+        "ws-binary", "WebSocket: 64 KiB, echoed, 64 connections", WEBSOCKET,
+        ("--websocket", "binary", "--body-size", "65536"),
+        baseline=None, websocket=True, targets=(cpu_of_uvicorn(0.5),),
+    ),
+    Scenario(
+        "ws-one", "WebSocket: 64 bytes of text, echoed, one connection", WEBSOCKET, MESSAGE, connections=1,
+        baseline=None, websocket=True,
+    ),
+    Scenario(
+        "ws-memory", "memory per idle WebSocket", WEBSOCKET, MESSAGE,
+        baseline=None, websocket=True, idle_connections=3000, targets=(Target(Figure.MEMORY, 3.0),),
     ),
 )  # fmt: skip

@@ -118,13 +118,17 @@ def _socketify(scenario: Scenario) -> list[str] | None:
 
 
 def _fastpysgi(scenario: Scenario) -> list[str] | None:
-    if scenario.access_log or scenario.tls:
+    if scenario.access_log or scenario.tls or scenario.websocket:
         return None
     start = ["-c", "import fastpysgi; fastpysgi.run_from_cli()"]
     return [*start, "--host", "127.0.0.1", "--port", "{port}", scenario.app]
 
 
-FASTSERVE, UVICORN, C_LOOP = "fastserve", "uvicorn", "c"
+def _picows(scenario: Scenario) -> list[str] | None:
+    return ["-m", "bench.load.picows_echo"] if scenario.websocket and not scenario.tls else None
+
+
+FASTSERVE, UVICORN, C_LOOP, SOCKETIFY, PICOWS = "fastserve", "uvicorn", "c", "socketify", "picows"
 
 SERVERS: dict[str, Server] = {
     server.name: server
@@ -136,7 +140,8 @@ SERVERS: dict[str, Server] = {
         Server("gunicorn", "gunicorn", _gunicorn),
         Server("hypercorn", "hypercorn", _hypercorn),
         Server("fastpysgi", "fastpysgi", _fastpysgi),
-        Server("socketify", "socketify", _socketify),
+        Server(SOCKETIFY, "socketify", _socketify),
+        Server(PICOWS, "picows", _picows, announces=True),
     )
 }
 MAIN = (FASTSERVE, UVICORN, C_LOOP)

@@ -46,6 +46,8 @@ cdef class WebSocketConnection(Connection):
     cdef unsigned char heard        # bytes have come since the latest ping
     cdef unsigned char paused       # we asked the stream to stop reading
     cdef unsigned char ending       # nothing is read any more
+    # The peer's last word, INCOMING_CLOSE or INCOMING_FAILED, while the application has messages that came before it.
+    cdef unsigned char last
 
     # Read messages while there are bytes and room for them.
     cdef int _fill(self) except -1
@@ -60,6 +62,8 @@ cdef class WebSocketConnection(Connection):
     cdef int _write_close(self, int code, str reason) except -1
     # Begin the closing handshake.
     cdef int _close(self, int code, str reason, double patience) except -1
+    # Act on `last`.
+    cdef int _conclude(self) except -1
     # Both sides have said their last word, or the peer cannot any more.
     cdef int _finish(self) except -1
     # Close without waiting for the peer's close frame (RFC 6455 section 7.1.7).

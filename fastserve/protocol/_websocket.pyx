@@ -31,7 +31,6 @@ from fastserve._messages cimport (
     CLOSE_INTERNAL_ERROR,
     CLOSE_SERVICE_RESTART,
     INCOMING_BINARY,
-    INCOMING_CLOSE,
     INCOMING_FAILED,
     INCOMING_MORE,
     INCOMING_PING,
@@ -248,8 +247,11 @@ cdef class Http1WebSocket(WebSocket):
         cdef object message
         if connection is None:
             return WebSocket.take(self)
-        if self.queued == 0 and connection.rest_size:
-            connection._fill()
+        if self.queued == 0:
+            if connection.rest_size:
+                connection._fill()
+            elif connection.last != INCOMING_MORE:
+                connection._conclude()
         message = WebSocket.take(self)
         if self.queued == 0 and connection.paused and connection.rest_size == 0 and connection._has_room():
             connection._resume()
@@ -302,7 +304,7 @@ cdef class WebSocketConnection(Connection):
         cdef WorkerState worker = self.worker
         worker.now = worker.clock.now()
         self.heard = True
-        if self.ending:
+        if self.ending or self.last != INCOMING_MORE:
             return 0
         if self.rest_size:
             # What came before waits for room in the queue.
@@ -322,6 +324,9 @@ cdef class WebSocketConnection(Connection):
         try:
             self._fill()
             self._tell()
+            if self.last != INCOMING_MORE:
+                self._conclude()
+                self._tell()
         finally:
             self.websocket.corked = False
             self._hold()
@@ -394,15 +399,16 @@ cdef class WebSocketConnection(Connection):
                 reader.value = None
             elif incoming == INCOMING_PONG:
                 reader.value = None
-            elif incoming == INCOMING_CLOSE:
+            else:
                 self.rest_size = 0
-                if websocket.phase == WEBSOCKET_OPEN:
-                    self._write_close(reader.close_code, reader.close_reason)
-                websocket.over(reader.close_code, reader.close_reason)
-                self._finish()
-            elif incoming == INCOMING_FAILED:
-                self.rest_size = 0
-                self._fail(reader.close_code, reader.close_reason)
+                self.reader = reader
+                self.last = incoming
+                if websocket.queued == 0 or websocket.phase != WEBSOCKET_OPEN:
+                    self._conclude()
+                elif not websocket.corked:
+                    # The application has taken what came before, or has had time enough.
+                    self.alarm = self.worker.now + CLOSE_TIMEOUT
+                    self.arm()
         if self.rest_size == 0:
             self.input = None
         if reader.at_rest():
@@ -438,10 +444,26 @@ cdef class WebSocketConnection(Connection):
         websocket.close_reason = reason
         websocket.phase = WEBSOCKET_CLOSING
         self.alarm = self.worker.now + patience
-        # The peer's close frame may be among what has not been read.
+        # The peer's close frame may be among what has not been read, or waits for nothing else now.
         self._fill()
+        if self.last != INCOMING_MORE:
+            self._conclude()
         self._resume()
         return self.arm()
+
+    cdef int _conclude(self) except -1:
+        cdef Http1WebSocket websocket = self.websocket
+        cdef MessageReader reader = self.reader
+        cdef int last = self.last
+        self.last = INCOMING_MORE
+        if self.ending:
+            return 0
+        if last == INCOMING_FAILED:
+            return self._fail(reader.close_code, reader.close_reason)
+        if websocket.phase == WEBSOCKET_OPEN:
+            self._write_close(reader.close_code, reader.close_reason)
+        websocket.over(reader.close_code, reader.close_reason)
+        return self._finish()
 
     cdef int _finish(self) except -1:
         self.release_output()
@@ -480,6 +502,9 @@ cdef class WebSocketConnection(Connection):
     cdef int ended(self) except -1:
         self.worker.now = self.worker.clock.now()
         self.rest_size = 0
+        if self.last != INCOMING_MORE:
+            self._conclude()
+            return self._tell()
         self.websocket.over(CLOSE_ABNORMAL, "")
         self._finish()
         return self._tell()
@@ -502,6 +527,7 @@ cdef class WebSocketConnection(Connection):
         self._trace("connection lost")
         self.stream = None
         self.ending = True
+        self.last = INCOMING_MORE
         self.rest_size = 0
         self.input = None
         worker.wheel.cancel(self)
@@ -530,6 +556,9 @@ cdef class WebSocketConnection(Connection):
             return 0
         if self.write_deadline <= now:
             self.write_overdue(now)
+        elif self.alarm <= now and self.last != INCOMING_MORE:
+            self._conclude()
+            self._tell()
         elif self.alarm <= now:
             self.alarm = FOREVER
             if self.websocket.phase == WEBSOCKET_OPEN:

@@ -16,7 +16,10 @@ from bench.load.build import program
 from bench.load.measure import Load
 from bench.load.report import Result, ratio, target_lines
 from bench.load.scenarios import SCENARIOS, Figure, Scenario, Target
+from bench.load.servers import SERVERS, running
 from tests.authority import needs_openssl
+
+WEBSOCKET_SCENARIO = next(scenario for scenario in SCENARIOS if scenario.websocket)
 
 RIGHT = b"HTTP/1.1 200 OK\r\ncontent-length: 13\r\n\r\nHello, World!"
 
@@ -131,11 +134,14 @@ class TestClientAgainstTheCServer:
 
 @pytest.fixture
 def serve_bytes() -> Iterator[Callable[[list[bytes], bool], str]]:
-    """Starts a server that answers each request with the same pieces, one send each, and may close after it."""
+    """Starts a server that answers each request with the same pieces, one send each, and may close after it.
+
+    With an `opening` the first request of a connection gets that instead.
+    """
     listeners: list[socket.socket] = []
     threads: list[threading.Thread] = []
 
-    def serve(listener: socket.socket, pieces: list[bytes], closes: bool) -> None:
+    def serve(listener: socket.socket, pieces: list[bytes], closes: bool, opening: bytes) -> None:
         while True:
             try:
                 connection, _ = listener.accept()
@@ -145,6 +151,9 @@ def serve_bytes() -> Iterator[Callable[[list[bytes], bool], str]]:
                 connection.settimeout(10)
                 connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
                 try:
+                    if opening:
+                        connection.recv(65536)
+                        connection.sendall(opening)
                     while connection.recv(65536):
                         for piece in pieces:
                             connection.sendall(piece)
@@ -153,10 +162,10 @@ def serve_bytes() -> Iterator[Callable[[list[bytes], bool], str]]:
                 except OSError:
                     continue
 
-    def start(pieces: list[bytes], closes: bool) -> str:
+    def start(pieces: list[bytes], closes: bool, opening: bytes = b"") -> str:
         listener = socket.create_server(("127.0.0.1", 0))
         listeners.append(listener)
-        threads.append(threading.Thread(target=serve, args=(listener, pieces, closes)))
+        threads.append(threading.Thread(target=serve, args=(listener, pieces, closes, opening)))
         threads[-1].start()
         return f"127.0.0.1:{listener.getsockname()[1]}"
 
@@ -238,6 +247,67 @@ class TestClientAgainstOddAnswers:
             address = f"127.0.0.1:{unlistened.getsockname()[1]}"
             figures = run_client(programs, address, "--connections", "1", "--max-errors", "1")
         assert figures["errors_by_kind"]["connect"] == figures["errors"] == 1
+
+
+SWITCHED = (
+    b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+    b"Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n"
+)
+BODY = b"abcdefghijklmnopqrstuvwxyzabcdefghijkl"
+FRAME = bytes((0x81, len(BODY))) + BODY
+FRAGMENTED = b"\x01\x05abcde" + b"\x89\x04ping" + b"\x80" + bytes((len(BODY) - 5,)) + BODY[5:]
+
+
+class TestWebSocketClient:
+    COMMAND = ("--requests", "5", "--connections", "1", "--websocket", "text", "--body-size", str(len(BODY)))
+
+    @pytest.mark.parametrize(
+        "pieces",
+        [
+            pytest.param([FRAME], id="whole"),
+            pytest.param(one_at_a_time(FRAME), id="byte by byte"),
+            pytest.param([b"\x8a\x00" + FRAME], id="after a pong"),
+            pytest.param([FRAGMENTED], id="fragmented"),
+            pytest.param(one_at_a_time(FRAGMENTED), id="fragmented byte by byte"),
+        ],
+    )
+    def test_an_echo_is_a_request(self, programs: Path, serve_bytes: Callable[..., str], pieces: list[bytes]) -> None:
+        figures = run_client(programs, serve_bytes(pieces, False, SWITCHED), *self.COMMAND)
+        assert (figures["requests"], figures["errors"]) == (5, 0), figures["first_error"]
+
+    @pytest.mark.parametrize(
+        ("opening", "piece", "error"),
+        [
+            pytest.param(RIGHT, FRAME, "not upgraded", id="refused"),
+            pytest.param(
+                SWITCHED.replace(b"s3p", b"S3p"), FRAME, "Sec-WebSocket-Accept", id="the accept of another key"
+            ),
+            pytest.param(SWITCHED, b"\x82" + FRAME[1:], "another kind", id="binary for text"),
+            pytest.param(SWITCHED, FRAME.replace(b"abc", b"abd", 1), "differs", id="another content"),
+            pytest.param(SWITCHED, b"\x81\x05abcde", "shorter", id="short"),
+            pytest.param(SWITCHED, FRAME.replace(b"&", b"'", 1) + b"m", "longer", id="long"),
+            pytest.param(SWITCHED, FRAME + FRAME, "nobody asked for", id="twice"),
+            pytest.param(SWITCHED, b"\xc1" + FRAME[1:], "reserved bits", id="compressed"),
+            pytest.param(SWITCHED, b"\x81\xa6\0\0\0\0" + BODY, "masked", id="masked"),
+            pytest.param(SWITCHED, b"\x80" + FRAME[1:], "a fragment of nothing", id="a continuation"),
+            pytest.param(SWITCHED, b"\x88\x02\x03\xe8", "closes the WebSocket", id="closed"),
+        ],
+    )
+    def test_all_else_is_an_error(
+        self, programs: Path, serve_bytes: Callable[..., str], opening: bytes, piece: bytes, error: str
+    ) -> None:
+        figures = run_client(programs, serve_bytes([piece], False, opening), *self.COMMAND, "--max-errors", "1")
+        assert figures["errors_by_kind"]["protocol"] == figures["errors"] == 1
+        assert error in figures["first_error"]
+
+    @pytest.mark.parametrize(("kind", "size"), [("text", 0), ("text", 125), ("binary", 126), ("binary", 65536)])
+    def test_every_length_comes_back_from_a_server(self, programs: Path, kind: str, size: int) -> None:
+        with running(SERVERS["uvicorn"], WEBSOCKET_SCENARIO, None) as server:
+            figures = run_client(
+                programs, server.address, "--requests", "40", "--connections", "4", "--pipeline", "2",
+                "--websocket", kind, "--body-size", str(size),
+            )  # fmt: skip
+        assert (figures["requests"], figures["errors"], figures["connects"]) == (40, 0, 0), figures["first_error"]
 
 
 class TestHarness:

@@ -25,7 +25,7 @@ LIMITS = {
 }
 
 
-@pytest.mark.parametrize("script", ["options_table", "uvicorn_table"])
+@pytest.mark.parametrize("script", ["options_table", "uvicorn_table", "websocket_table"])
 def test_the_tables_are_up_to_date(script: str) -> None:
     result = subprocess.run(
         [sys.executable, f"docs/{script}.py", "--check"],
