@@ -84,12 +84,12 @@ class Server:
         self.name = name
         self.arguments = arguments
         self._marks = 0
-        self._tls = None
+        self.tls = None
         if "--ssl-certfile" in arguments:
             # Whoever reads the bytes is not concerned with who sends them.
-            self._tls = ssl.create_default_context()
-            self._tls.check_hostname = False
-            self._tls.verify_mode = ssl.CERT_NONE
+            self.tls = ssl.create_default_context()
+            self.tls.check_hostname = False
+            self.tls.verify_mode = ssl.CERT_NONE
         command = [sys.executable, "-m", MODULES[name], *arguments]
         if name == "fastserve":
             command += os.environ.get("PARITY_OPTIONS", "").split()
@@ -124,10 +124,10 @@ class Server:
 
     @property
     def url(self):
-        return "{}://{}:{}".format("https" if self._tls else "http", *self.address)
+        return "{}://{}:{}".format("https" if self.tls else "http", *self.address)
 
     def connect(self):
-        return Client(self.address, self._tls)
+        return Client(self.address, self.tls)
 
     # Words with apps/control.py
 
