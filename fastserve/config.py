@@ -115,6 +115,7 @@ class Settings:
     preload: bool = _default("preload")
     pid_file: str | None = _default("pid_file")
     process_name: str = _default("process_name")
+    threads: int | None = _default("threads")
     reload: bool = _default("reload")
     reload_dirs: list[str] = field(default_factory=list)
     reload_includes: list[str] = field(default_factory=list)

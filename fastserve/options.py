@@ -34,6 +34,9 @@ Group = Literal[
 MOST_WORKERS: Final = 256
 """Workers that one supervisor keeps, at most."""
 
+MOST_THREADS: Final = 1024
+"""Threads that call a WSGI application in one worker, at most."""
+
 _TRUE = frozenset({"1", "true", "t", "yes", "y", "on"})
 _FALSE = frozenset({"0", "false", "f", "no", "n", "off"})
 _TOKEN = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
@@ -602,6 +605,11 @@ _TABLE: Final = (
     Option(
         "process_name", Text(), "fastserve", "What the titles of the processes begin with.", "Workers",
         gunicorn="proc_name",
+    ),
+    Option(
+        "threads", Integer(1, MOST_THREADS), None,
+        "Threads of each worker that call a WSGI application; 1: its event loop does. No effect with ASGI.", "Workers",
+        optional=True, gunicorn="threads",
     ),
     # Reload
     Option(

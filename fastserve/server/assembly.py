@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from fastserve.gateway._asgi import AsgiGateway
+from fastserve.gateway._wsgi import WsgiGateway
 from fastserve.protocol._forwarded import Forwarding
 from fastserve.protocol._worker import Worker
 from fastserve.server._access_log import LoggingAccessLog
@@ -45,14 +46,8 @@ def _forwarding(config: Config, peers: TrustedPeers) -> Forwarding | None:
     )
 
 
-def assemble(
-    config: Config, loop: asyncio.AbstractEventLoop, state: dict[str, Any], balancer: Balancer | None = None
-) -> Assembly:
-    """What serves the loaded application of `config` on `loop`; `state` is the lifespan's.
-
-    balancer: of a worker among others; the event loop's transport has no use for it.
-    """
-    gateway = AsgiGateway(
+def _asgi(config: Config, loop: asyncio.AbstractEventLoop, state: dict[str, Any]) -> AsgiGateway:
+    return AsgiGateway(
         config.loaded_app,
         loop,
         root_path=config.root_path,
@@ -61,6 +56,26 @@ def assemble(
         reset_contextvars=config.reset_contextvars,
         logger=logging.getLogger("fastserve.error"),
     )
+
+
+def _wsgi(config: Config, loop: asyncio.AbstractEventLoop) -> WsgiGateway:
+    return WsgiGateway(
+        config.loaded_app,
+        loop,
+        root_path=config.root_path,
+        multiprocess=config.multiprocess,
+        logger=logging.getLogger("fastserve.error"),
+    )
+
+
+def assemble(
+    config: Config, loop: asyncio.AbstractEventLoop, state: dict[str, Any], balancer: Balancer | None = None
+) -> Assembly:
+    """What serves the loaded application of `config` on `loop`; `state` is the lifespan's.
+
+    balancer: of a worker among others; the event loop's transport has no use for it.
+    """
+    gateway = _wsgi(config, loop) if config.interface == "wsgi" else _asgi(config, loop, state)
     access_logger = logging.getLogger("fastserve.access")
     access_log = None
     if config.access_log and access_logger.hasHandlers():
