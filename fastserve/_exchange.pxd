@@ -57,6 +57,7 @@ cdef class Responder:
     cdef int abandoned(self) except -1          # the client has gone in the middle of the response, beyond doubt
     cdef int drained(self) except -1            # exchange.writable() has become true again
     cdef int cancel(self) except -1             # stop the application (deadline, end of the server)
+    cdef str thread(self)                       # the name of the one that the application runs in, for logs; or None
 
 
 cdef class Handler:
@@ -84,6 +85,10 @@ cdef class Exchange:
     # Response.
     cdef readonly int status            # 0 until start()
     cdef ResponsePhase phase
+    # How the gateway answers, set by it before start().
+    cdef bytes reason                   # the reason phrase, or None for the usual one
+    cdef bint text_fields               # fields are text (PEP 3333), not bytes
+    cdef bint measure                   # a response that is complete with its first body() gets a Content-Length
     cdef bint committed                 # some byte of the final response has been handed to the transport
     cdef readonly bint application_done  # finished() was called
     cdef bytes response_head            # as sent, where the access log wants it; else None
@@ -117,9 +122,20 @@ cdef class Exchange:
     cdef int body(self, object data, bint more) except -1
     cdef int trailers(self, object fields, bint more) except -1
     cdef int inform(self, int status, object fields) except -1
+    # Take start() back; False if something of the response is on its way already.
+    cdef bint retract(self) except -1
+    # Bytes that Content-Length leaves to body(), -1 where none was given.
+    cdef int64_t left(self) noexcept
+    # The whole body, instead of body(): `count` bytes of the file `fd` from `offset` on, sent by the kernel. The
+    # descriptor is the caller's again on return. False, and nothing has changed, where files are not sent.
+    cdef bint send_file(self, int fd, int64_t offset, int64_t count) except -1
+    # Whether send_file() can be used.
+    cdef bint sends_files(self) noexcept
     cdef bint writable(self) noexcept
     # Hand what is corked to the transport.
     cdef int flush(self) except -1
+    # The same, also where handle() has not returned: the application is about to take its time.
+    cdef int push(self) except -1
     # The application failed: 500 while nothing is on the wire, else the connection is closed.
     cdef int fail(self) except -1
     # A step of the application is over: flush, and go on with the connection's next request if this one is complete.

@@ -78,6 +78,9 @@ cdef class Responder:
     cdef int cancel(self) except -1:
         return 0
 
+    cdef str thread(self):
+        return None
+
 
 cdef class Handler:
     """What answers exchanges. Derive in Cython; from Python use PythonHandler."""
@@ -99,7 +102,7 @@ cdef class Exchange:
 
     cdef int reset(self) except -1:
         self.method = None
-        self.target = self.raw_path = self.query = self._first = self.response_head = None
+        self.target = self.raw_path = self.query = self._first = self.response_head = self.reason = None
         self.fields = self._rest = None
         self.endpoint = None
         self.responder = None
@@ -107,7 +110,7 @@ cdef class Exchange:
         self.status = 0
         self.phase = RESPONSE_EXPECTED
         self.accepts_trailers = self.request_complete = self.disconnected = self.detached = False
-        self.committed = self.application_done = False
+        self.committed = self.application_done = self.text_fields = self.measure = False
         return 0
 
     cdef int feed(self, const char* data, Py_ssize_t size) except -1:
@@ -152,11 +155,26 @@ cdef class Exchange:
     cdef int inform(self, int status, object fields) except -1:
         raise NotImplementedError
 
+    cdef bint retract(self) except -1:
+        return False
+
+    cdef int64_t left(self) noexcept:
+        return -1
+
+    cdef bint send_file(self, int fd, int64_t offset, int64_t count) except -1:
+        return False
+
+    cdef bint sends_files(self) noexcept:
+        return False
+
     cdef bint writable(self) noexcept:
         return True
 
     cdef int flush(self) except -1:
         return 0
+
+    cdef int push(self) except -1:
+        return self.flush()
 
     cdef int fail(self) except -1:
         raise NotImplementedError

@@ -34,6 +34,9 @@ Group = Literal[
 MOST_WORKERS: Final = 256
 """Workers that one supervisor keeps, at most."""
 
+MOST_THREADS: Final = 1024
+"""Threads that call a WSGI application in one worker, at most."""
+
 _TRUE = frozenset({"1", "true", "t", "yes", "y", "on"})
 _FALSE = frozenset({"0", "false", "f", "no", "n", "off"})
 _TOKEN = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
@@ -600,6 +603,11 @@ _TABLE: Final = (
         "process_name", Text(), "fastserve", "What the titles of the processes begin with.", "Workers",
         gunicorn="proc_name",
     ),
+    Option(
+        "threads", Integer(1, MOST_THREADS), None,
+        "Threads of each worker that call a WSGI application; 1: its event loop does. No effect with ASGI.", "Workers",
+        optional=True, gunicorn="threads",
+    ),
     # Reload
     Option(
         "reload", Flag(), False, "Restart the server when files change; for development.", "Reload",
@@ -721,6 +729,10 @@ _TABLE: Final = (
         "Limits", optional=True, uvicorn="limit_concurrency", gunicorn="worker_connections",
     ),
     Option(
+        "limit_queue", Integer(0), 1024,
+        "Requests of a WSGI application that wait for a thread; beyond: 503. As granian's --backpressure.", "Limits",
+    ),
+    Option(
         "limit_max_requests", Integer(1), None,
         "Stop the process after this many requests; a supervised worker is replaced first.", "Limits",
         optional=True, uvicorn="limit_max_requests", gunicorn="max_requests",
@@ -773,6 +785,11 @@ _TABLE: Final = (
     Option(
         "timeout_write", Seconds(), 60.0, "Longest pause of a client that does not read its response.", "Timeouts",
         optional=True,
+    ),
+    Option(
+        "timeout_queue", Seconds(), 30.0,
+        "Time that a request waits for a thread of a WSGI application; beyond: 503. As mod_wsgi's queue-timeout.",
+        "Timeouts", optional=True,
     ),
     Option(
         "timeout_request", Seconds(), None, "Time for a whole request: 504 before the response started, else closed.",

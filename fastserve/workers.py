@@ -100,6 +100,7 @@ class FastserveWorker(Worker):  # type: ignore[misc]  # gunicorn has no types
     def run(self) -> None:
         """Serve until told to stop. Exits with `Arbiter.WORKER_BOOT_ERROR` where serving could not start."""
         self.config.app = self.wsgi
+        self.config.among_others = True
         self.server = server = GunicornServer(self.config, self)
         # Raw sockets: gunicorn's remove the file of a Unix socket when they are closed.
         server.run(sockets=[getattr(bound, "sock", bound) for bound in self.sockets])

@@ -4,6 +4,8 @@
 #   Connection   a protocol on one stream; the transport calls it
 #   WorkerState  what all connections of a worker share; completed by _worker.Worker
 
+from libc.stdint cimport int64_t
+
 from fastserve._buffer cimport Buffer
 from fastserve._exchange cimport AccessLog, Endpoint, Exchange, ExchangeList, Handler
 from fastserve._head cimport HeadMemory
@@ -26,6 +28,11 @@ cdef class Stream:
     # Send `data` and then `body`, which belongs to the bytes object `owner`, without copying what is taken at once.
     cdef int write_body(self, const char* data, Py_ssize_t size, bytes owner, const char* body,
                         Py_ssize_t body_size) except -1
+    # Whether write_file() can be used.
+    cdef bint sends_files(self) noexcept
+    # Send `count` bytes of the file `fd` from `offset` on, without their passing through our memory. The descriptor is
+    # the caller's again on return. A file that turns out to be shorter breaks the stream.
+    cdef int write_file(self, int fd, int64_t offset, int64_t count) except -1
     cdef Py_ssize_t pending(self) except -1     # bytes that wait for the kernel
     cdef int pause_reading(self) except -1
     cdef int resume_reading(self) except -1

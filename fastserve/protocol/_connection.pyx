@@ -16,6 +16,12 @@ cdef class Stream:
                         Py_ssize_t body_size) except -1:
         raise NotImplementedError
 
+    cdef bint sends_files(self) noexcept:
+        return False
+
+    cdef int write_file(self, int fd, int64_t offset, int64_t count) except -1:
+        raise NotImplementedError
+
     cdef Py_ssize_t pending(self) except -1:
         return 0
 

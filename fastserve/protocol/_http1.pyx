@@ -22,6 +22,8 @@ without `Connection: close` and is about to use the connection again.
 
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
 from cpython.ref cimport PyObject, _Py_REFCNT
+from libc.stdint cimport int64_t
+from libc.stdio cimport snprintf
 from libc.string cimport memchr
 
 from fastserve._buffer cimport Buffer, new_buffer
@@ -546,8 +548,9 @@ cdef class Http1Connection(Connection):
 
     cdef int _respond(self, Http1Exchange exchange, int status, bytes text, list fields) except -1:
         # Answer in the application's place; nothing of its own response has been sent. Ends persistence.
-        exchange._drop_head()
-        exchange.phase = RESPONSE_EXPECTED
+        exchange.retract()
+        exchange.reason = None
+        exchange.text_fields = False
         self.persistent = False
         exchange.start(status, fields + [
             (b"content-length", str(len(text)).encode("ascii")),
@@ -846,7 +849,8 @@ cdef class Http1Exchange(Exchange):
         output = connection.worker.output
         self.head_start = output.size
         try:
-            connection.worker.writer.write_head(output, status, fields, &self.facts)
+            connection.worker.writer.write_head(
+                output, status, self.reason, fields, self.text_fields, &self.facts)
         except BaseException:
             self._drop_head()
             raise
@@ -856,6 +860,16 @@ cdef class Http1Exchange(Exchange):
         self.bodiless = status == 204 or status == 304 or self.method is HEAD
         return 0
 
+    cdef bint retract(self) except -1:
+        if self.committed or self.phase > RESPONSE_STARTED:
+            return False
+        self._drop_head()
+        self.phase = RESPONSE_EXPECTED
+        return True
+
+    cdef int64_t left(self) noexcept:
+        return -1 if self.facts.content_length < 0 else self.facts.content_length - self.sent
+
     cdef int _drop_head(self) noexcept:
         if self.head_start >= 0 and self.connection is not None:
             self.connection.worker.output.truncate(self.head_start)
@@ -863,7 +877,7 @@ cdef class Http1Exchange(Exchange):
         self.held = None
         return 0
 
-    cdef int _commit(self, bint more) except -1:
+    cdef int _commit(self, bint more, int64_t size) except -1:
         # The first body message is here: decide the framing and end the head.
         cdef Http1Connection connection = self.connection
         cdef WorkerState worker = connection.worker
@@ -881,7 +895,10 @@ cdef class Http1Exchange(Exchange):
                 connection.expects_continue or connection.body_left > DRAIN_LIMIT):
             connection.persistent = False
         if not self.bodiless and self.facts.content_length < 0:
-            if self.minor == 0:
+            if self.measure and not more and not self.facts.chunked and not self.announced_trailers:
+                self.facts.content_length = size
+                _append_length(output, size)
+            elif self.minor == 0:
                 connection.persistent = False
             else:
                 self.chunked = True
@@ -932,7 +949,7 @@ cdef class Http1Exchange(Exchange):
         connection.claim_output()
         output = connection.worker.output
         if not self.committed:
-            self._commit(more)
+            self._commit(more, size)
         self.sent += size
         if size and not self.bodiless:
             if self.chunked:
@@ -959,6 +976,37 @@ cdef class Http1Exchange(Exchange):
         if output.size > OUTPUT_HIGH_WATER:
             connection.release_output()
         return 0
+
+    cdef bint sends_files(self) noexcept:
+        return self.connection is not None and self.connection.stream.sends_files()
+
+    cdef bint send_file(self, int fd, int64_t offset, int64_t count) except -1:
+        cdef Http1Connection connection = self.connection
+        if connection is None:
+            self.phase = RESPONSE_COMPLETE
+            return True
+        if not connection.stream.sends_files():
+            return False
+        if self.phase != RESPONSE_STARTED:
+            raise RuntimeError("A file outside of a started response.")
+        if self.facts.content_length >= 0 and not self.bodiless:
+            if count < self.facts.content_length:
+                raise RuntimeError("Response content shorter than Content-Length")
+            count = self.facts.content_length
+        connection._claim_output()
+        self._commit(False, count)
+        if self.chunked:
+            _append_chunk_size(connection.worker.output, count)
+        self.sent += count
+        if not self.bodiless and count:
+            connection.release_output()
+            connection.stream.write_file(fd, offset, count)
+            connection._watch_writing()
+            connection._claim_output()
+        if self.chunked:
+            connection.worker.output.append(b"\r\n0\r\n\r\n", 7)
+        self._complete()
+        return True
 
     cdef int trailers(self, object fields, bint more) except -1:
         cdef Http1Connection connection = self.connection
@@ -1020,6 +1068,14 @@ cdef class Http1Exchange(Exchange):
             connection.worker.call_soon(connection)
         return connection.arm()
 
+    cdef int push(self) except -1:
+        cdef Http1Connection connection = self.connection
+        if connection is None:
+            return 0
+        if connection.running:
+            return connection.release_output()
+        return self.flush()
+
     cdef int fail(self) except -1:
         cdef Http1Connection connection = self.connection
         if connection is None or self.phase == RESPONSE_COMPLETE:
@@ -1068,6 +1124,11 @@ cdef int _keep_exchange(Http1Exchange exchange) except -1:
     exchange.sent = 0
     _spare = exchange
     return 0
+
+
+cdef int _append_length(Buffer output, int64_t size) except -1:
+    cdef char[40] text
+    return output.append(text, snprintf(text, sizeof(text), "content-length: %lld\r\n", <long long> size))
 
 
 cdef int _append_chunk_size(Buffer output, Py_ssize_t size) except -1:

@@ -25,13 +25,15 @@ cdef class ResponseWriter:
     cdef list _status_lines         # status - 100 -> bytes
 
     # Append status line, default fields and the application's, without the line that ends the head. Raises
-    # RuntimeError for what must not reach the wire; what is behind out.size then is garbage.
-    cdef int write_head(self, Buffer out, int status, object fields, HeadFacts* facts) except -1
+    # RuntimeError for what must not reach the wire; what is behind out.size then is garbage. `reason` is the phrase, or
+    # None for the usual one; with `text` the fields are text, of Latin-1 characters, instead of bytes.
+    cdef int write_head(self, Buffer out, int status, bytes reason, object fields, bint text,
+                        HeadFacts* facts) except -1
     # The same for the response that changes the protocol (101); complete.
     cdef int write_switch(self, Buffer out, object fields) except -1
     # The same for another 1xx response: no default fields, and complete.
     cdef int write_interim(self, Buffer out, int status, object fields) except -1
     # Trailer fields, without the CRLF that ends the section. With out None they are only checked.
     cdef int write_trailers(self, Buffer out, object fields) except -1
-    cdef int _write_fields(self, Buffer out, object fields, HeadFacts* facts, int kind) except -1
+    cdef int _write_fields(self, Buffer out, object fields, HeadFacts* facts, int kind, bint text) except -1
     cdef int _refresh(self, long second) except -1

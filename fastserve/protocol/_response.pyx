@@ -27,8 +27,20 @@ cdef extern from *:
         return PyTuple_CheckExact(pair) && PyTuple_GET_SIZE(pair) == 2 &&
             PyBytes_CheckExact(PyTuple_GET_ITEM(pair, 0)) && PyBytes_CheckExact(PyTuple_GET_ITEM(pair, 1));
     }
+
+    static inline int fastserve_is_latin1(PyObject *text) {
+        return PyUnicode_Check(text) && PyUnicode_READY(text) == 0 && PyUnicode_KIND(text) == PyUnicode_1BYTE_KIND;
+    }
+
+    static inline int fastserve_is_pair_of_text(PyObject *pair) {
+        return PyTuple_CheckExact(pair) && PyTuple_GET_SIZE(pair) == 2 &&
+            fastserve_is_latin1(PyTuple_GET_ITEM(pair, 0)) && fastserve_is_latin1(PyTuple_GET_ITEM(pair, 1));
+    }
     """
     bint is_pair_of_bytes "fastserve_is_pair_of_bytes" (PyObject* pair) noexcept
+    bint is_pair_of_text "fastserve_is_pair_of_text" (PyObject* pair) noexcept
+    Py_ssize_t size_of_text "PyUnicode_GET_LENGTH" (PyObject* text) noexcept
+    const char* data_of_text "(const char *)PyUnicode_1BYTE_DATA" (PyObject* text) noexcept
     PyObject* item_of_sequence "PySequence_Fast_GET_ITEM" (object sequence, Py_ssize_t index) noexcept
     PyObject* item_of_tuple "PyTuple_GET_ITEM" (PyObject* pair, Py_ssize_t index) noexcept
     Py_ssize_t size_of_bytes "PyBytes_GET_SIZE" (PyObject* text) noexcept
@@ -178,10 +190,11 @@ cdef class ResponseWriter:
         self._second = second
         return 0
 
-    cdef int write_head(self, Buffer out, int status, object fields, HeadFacts* facts) except -1:
+    cdef int write_head(self, Buffer out, int status, bytes reason, object fields, bint text,
+                        HeadFacts* facts) except -1:
         if status < 200 or status > 599:
             raise RuntimeError(f"Invalid HTTP status code {status}.")
-        _write_final(self, out, status, fields, facts)
+        _write_final(self, out, status, reason, fields, text, facts)
         if facts.chunked and facts.content_length >= 0:
             raise RuntimeError("Response has both Content-Length and Transfer-Encoding.")
         if status == 204 and facts.content_length > 0:
@@ -190,7 +203,7 @@ cdef class ResponseWriter:
 
     cdef int write_switch(self, Buffer out, object fields) except -1:
         cdef HeadFacts facts
-        _write_final(self, out, 101, fields, &facts)
+        _write_final(self, out, 101, None, fields, False, &facts)
         if facts.content_length >= 0 or facts.chunked:
             raise RuntimeError("A response that changes the protocol has no body.")
         return out.append(b"\r\n", 2)
@@ -204,7 +217,7 @@ cdef class ResponseWriter:
         facts.chunked = facts.no_length = False
         line = <bytes> self._status_lines[status - 100]
         out.append(PyBytes_AS_STRING(line), PyBytes_GET_SIZE(line))
-        self._write_fields(out, fields, &facts, INTERIM_HEAD)
+        self._write_fields(out, fields, &facts, INTERIM_HEAD, False)
         if facts.content_length >= 0 or facts.chunked:
             raise RuntimeError("An interim response has no body.")
         return out.append(b"\r\n", 2)
@@ -214,9 +227,9 @@ cdef class ResponseWriter:
         for name, _ in fields:
             if bytes(name).lower() in _NOT_IN_TRAILERS:
                 raise RuntimeError(f"Field {bytes(name)!r} is not allowed in trailers.")
-        return self._write_fields(out, fields, &facts, TRAILER_SECTION) & 0
+        return self._write_fields(out, fields, &facts, TRAILER_SECTION, False) & 0
 
-    cdef int _write_fields(self, Buffer out, object fields, HeadFacts* facts, int kind) except -1:
+    cdef int _write_fields(self, Buffer out, object fields, HeadFacts* facts, int kind, bint text) except -1:
         # Returns which of our default fields the application gives itself (OWN_DATE, OWN_SERVER).
         cdef object sequence = PySequence_Fast(fields, "Response headers must be an iterable of (name, value) pairs.")
         cdef Py_ssize_t index = 0
@@ -225,6 +238,7 @@ cdef class ResponseWriter:
         cdef PyObject* name
         cdef PyObject* value
         cdef tuple unusual
+        cdef const unsigned char* name_data
         cdef const unsigned char* source
         cdef unsigned char* target
         cdef int64_t length
@@ -233,23 +247,37 @@ cdef class ResponseWriter:
         while index < PySequence_Fast_GET_SIZE(sequence):
             pair = item_of_sequence(sequence, index)
             index += 1
-            if is_pair_of_bytes(pair):
-                name = item_of_tuple(pair, 0)
-                value = item_of_tuple(pair, 1)
+            if text:
+                if is_pair_of_text(pair):
+                    name = item_of_tuple(pair, 0)
+                    value = item_of_tuple(pair, 1)
+                else:
+                    unusual = _pair_of_text(<object> pair)
+                    name = item_of_tuple(<PyObject*> unusual, 0)
+                    value = item_of_tuple(<PyObject*> unusual, 1)
+                name_size = size_of_text(name)
+                value_size = size_of_text(value)
+                name_data = <const unsigned char*> data_of_text(name)
+                source = <const unsigned char*> data_of_text(value)
             else:
-                unusual = _pair_of_bytes(<object> pair)
-                name = item_of_tuple(<PyObject*> unusual, 0)
-                value = item_of_tuple(<PyObject*> unusual, 1)
-            name_size = size_of_bytes(name)
-            value_size = size_of_bytes(value)
+                if is_pair_of_bytes(pair):
+                    name = item_of_tuple(pair, 0)
+                    value = item_of_tuple(pair, 1)
+                else:
+                    unusual = _pair_of_bytes(<object> pair)
+                    name = item_of_tuple(<PyObject*> unusual, 0)
+                    value = item_of_tuple(<PyObject*> unusual, 1)
+                name_size = size_of_bytes(name)
+                value_size = size_of_bytes(value)
+                name_data = <const unsigned char*> data_of_bytes(name)
+                source = <const unsigned char*> data_of_bytes(value)
             if out.capacity - out.size < name_size + value_size + 4:
                 out.reserve(name_size + value_size + 4)
             target = <unsigned char*> out.data + out.size
-            if not _copy_name(target, <const unsigned char*> data_of_bytes(name), name_size):
+            if not _copy_name(target, name_data, name_size):
                 raise RuntimeError("Invalid HTTP header name.")
             target[name_size] = c":"
             target[name_size + 1] = c" "
-            source = <const unsigned char*> data_of_bytes(value)
             if not _copy_value(target + name_size + 2, source, value_size):
                 raise RuntimeError("Invalid HTTP header value.")
             target[name_size + 2 + value_size] = c"\r"
@@ -278,7 +306,7 @@ cdef class ResponseWriter:
                     if _is(<const char*> source, value_size, "close", 5):
                         facts.close = True
                     elif memchr(source, c",", value_size) is not NULL:
-                        for option in (<bytes> value).split(b","):
+                        for option in (<const char*> source)[:value_size].split(b","):
                             if option.strip().lower() == b"close":
                                 facts.close = True
                 elif name_size == 4 and memcmp(target, "date", 4) == 0:
@@ -289,7 +317,8 @@ cdef class ResponseWriter:
         return own
 
 
-cdef inline int _write_final(ResponseWriter self, Buffer out, int status, object fields, HeadFacts* facts) except -1:
+cdef inline int _write_final(ResponseWriter self, Buffer out, int status, bytes reason, object fields, bint text,
+                             HeadFacts* facts) except -1:
     # Status line, default fields and the application's.
     cdef Py_ssize_t begin = out.size
     cdef bytes line
@@ -301,11 +330,16 @@ cdef inline int _write_final(ResponseWriter self, Buffer out, int status, object
     facts.content_length = -1
     facts.chunked = facts.close = facts.connection = False
     facts.no_length = status == 204
-    line = <bytes> self._status_lines[status - 100]
+    if reason is None:
+        line = <bytes> self._status_lines[status - 100]
+    else:
+        if not _is_text(reason):
+            raise RuntimeError("Invalid HTTP reason phrase.")
+        line = b"HTTP/1.1 %d %b\r\n" % (status, reason)
     out.append(PyBytes_AS_STRING(line), PyBytes_GET_SIZE(line))
     defaults = self._defaults
     out.append(PyBytes_AS_STRING(defaults), PyBytes_GET_SIZE(defaults))
-    own = self._write_fields(out, fields, facts, FINAL_HEAD)
+    own = self._write_fields(out, fields, facts, FINAL_HEAD, text)
     if own:
         # Rare: start again without the defaults that the application replaces.
         out.truncate(begin + PyBytes_GET_SIZE(line))
@@ -318,8 +352,29 @@ cdef inline int _write_final(ResponseWriter self, Buffer out, int status, object
         out.append(PyBytes_AS_STRING(defaults), PyBytes_GET_SIZE(defaults))
         facts.content_length = -1
         facts.chunked = facts.close = facts.connection = False
-        self._write_fields(out, fields, facts, FINAL_HEAD)
+        self._write_fields(out, fields, facts, FINAL_HEAD, text)
     return 0
+
+
+cdef bint _is_text(bytes text) noexcept:
+    cdef const char* data = PyBytes_AS_STRING(text)
+    cdef Py_ssize_t index
+    for index in range(PyBytes_GET_SIZE(text)):
+        if not char_is(<unsigned char> data[index], CHAR_TEXT):
+            return False
+    return True
+
+
+cdef tuple _pair_of_text(object pair):
+    cdef tuple found
+    name, value = pair
+    found = (name, value)
+    if not is_pair_of_text(<PyObject*> found):
+        if isinstance(name, str) and isinstance(value, str):
+            raise RuntimeError(f"Response header {name!r} has characters outside of Latin-1.")
+        raise RuntimeError(
+            f"Response header names and values must be str, not {type(name).__name__} and {type(value).__name__}.")
+    return found
 
 
 cdef tuple _pair_of_bytes(object pair):

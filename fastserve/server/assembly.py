@@ -3,9 +3,11 @@
 import asyncio
 import logging
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from fastserve.gateway._asgi import AsgiGateway
+from fastserve.gateway._wsgi import WsgiGateway
+from fastserve.gateway._wsgi_threads import ThreadedGateway
 from fastserve.protocol._forwarded import Forwarding
 from fastserve.protocol._websocket import WebSocketUpgrade
 from fastserve.protocol._worker import Worker
@@ -20,6 +22,12 @@ from fastserve.types import WorkerProtocol
 
 # A keep-alive time of 0 closes a connection as soon as it is idle; the worker's 0 is no deadline.
 _AT_ONCE = 0.001
+
+THREADS: Final = 4
+"""Threads that call a WSGI application, where nobody says how many."""
+
+LONGEST_BODY: Final = 2**30
+"""Bytes of a request's body for a WSGI application, where nobody says how many: it may be on the disk as a whole."""
 
 
 class Assembly(NamedTuple):
@@ -46,14 +54,8 @@ def _forwarding(config: Config, peers: TrustedPeers) -> Forwarding | None:
     )
 
 
-def assemble(
-    config: Config, loop: asyncio.AbstractEventLoop, state: dict[str, Any], balancer: Balancer | None = None
-) -> Assembly:
-    """What serves the loaded application of `config` on `loop`; `state` is the lifespan's.
-
-    balancer: of a worker among others; the event loop's transport has no use for it.
-    """
-    gateway = AsgiGateway(
+def _asgi(config: Config, loop: asyncio.AbstractEventLoop, state: dict[str, Any]) -> AsgiGateway:
+    return AsgiGateway(
         config.loaded_app,
         loop,
         root_path=config.root_path,
@@ -62,6 +64,35 @@ def assemble(
         reset_contextvars=config.reset_contextvars,
         logger=logging.getLogger("fastserve.error"),
     )
+
+
+def _wsgi(config: Config, loop: asyncio.AbstractEventLoop) -> WsgiGateway:
+    threads = THREADS if config.threads is None else config.threads
+    logger = logging.getLogger("fastserve.error")
+    if threads == 1:
+        return WsgiGateway(
+            config.loaded_app, loop, root_path=config.root_path, multiprocess=config.multiprocess, logger=logger
+        )
+    return ThreadedGateway(
+        config.loaded_app,
+        loop,
+        threads,
+        root_path=config.root_path,
+        multiprocess=config.multiprocess,
+        limit_queue=config.limit_queue,
+        timeout_queue=config.timeout_queue,
+        logger=logger,
+    )
+
+
+def assemble(
+    config: Config, loop: asyncio.AbstractEventLoop, state: dict[str, Any], balancer: Balancer | None = None
+) -> Assembly:
+    """What serves the loaded application of `config` on `loop`; `state` is the lifespan's.
+
+    balancer: of a worker among others; the event loop's transport has no use for it.
+    """
+    gateway = _wsgi(config, loop) if config.interface == "wsgi" else _asgi(config, loop, state)
     access_logger = logging.getLogger("fastserve.access")
     access_log = None
     if config.access_log and access_logger.hasHandlers():
@@ -77,7 +108,7 @@ def assemble(
         limit_request_line=min(config.limit_request_line, config.limit_request_head),
         limit_request_head=config.limit_request_head,
         limit_request_fields=config.limit_request_fields,
-        limit_request_body=config.limit_request_body,
+        limit_request_body=config.limit_request_body or (LONGEST_BODY if config.interface == "wsgi" else None),
         limit_concurrency=config.limit_concurrency,
         timeout_header=config.timeout_header,
         timeout_keep_alive=config.timeout_keep_alive or _AT_ONCE,
@@ -103,6 +134,8 @@ def assemble(
                 logger=logging.getLogger("fastserve.error"),
             ),
         )
+    if isinstance(gateway, ThreadedGateway):
+        gateway.on_refused = worker.refuse
 
     transport: Transport
     if certificates is not None:
@@ -118,6 +151,8 @@ def assemble(
     def close() -> None:
         transport.close()
         worker.close()
+        if isinstance(gateway, ThreadedGateway):
+            gateway.close()
         if access_log is not None:
             access_log.close()
 

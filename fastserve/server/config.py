@@ -22,7 +22,6 @@ from fastserve.server import access_format, environment, interface, logs, loops
 from fastserve.server.importer import ImportFromStringError, import_from_string
 from fastserve.server.lifespan import LifespanOff, LifespanOn
 from fastserve.server.trace import MessageLogger
-from fastserve.server.wsgi import WSGIMiddleware
 from fastserve.transport import listeners
 from fastserve.transport.listeners import Listener
 from fastserve.transport.tls import Certificates, TlsError, TlsFiles
@@ -54,7 +53,9 @@ class Config(Settings):
 
     loaded: bool = False
     loaded_app: Any = None
-    """The application as an ASGI 3 callable, once loaded."""
+    """The application once loaded: as an ASGI 3 callable, or where `interface` is "wsgi" a WSGI one."""
+    among_others: bool = False
+    """Whether processes that this configuration knows nothing of serve the application as well."""
     _certificates: Certificates | None = None
 
     environment: dict[str, str]
@@ -108,6 +109,11 @@ class Config(Settings):
     @property
     def lifespan_class(self) -> Callable[["Config"], LifespanOn | LifespanOff]:
         return LifespanOff if self.lifespan == "off" or self.interface == "wsgi" else LifespanOn
+
+    @property
+    def multiprocess(self) -> bool:
+        """Whether other processes may serve the application at the same time."""
+        return self.among_others or self.workers > 1 or self.supervise
 
     @property
     def should_reload(self) -> bool:
@@ -165,12 +171,15 @@ class Config(Settings):
         app = self._from_factory(self.load_app())
         if self.interface == "auto":
             self.interface = interface.detect(app)
-        if self.interface == "wsgi":
-            app = WSGIMiddleware(app)
-        elif self.interface == "asgi2":
+        if self.interface == "asgi2":
             app = interface.from_asgi2(app)
-        if logger.getEffectiveLevel() <= logs.TRACE_LOG_LEVEL:
-            app = MessageLogger(app)
+        if self.interface != "wsgi":
+            if logger.getEffectiveLevel() <= logs.TRACE_LOG_LEVEL:
+                app = MessageLogger(app)
+            if self.threads is not None:
+                logger.info(
+                    "threads=%d has no effect: the application is ASGI, and runs in the event loop.", self.threads
+                )
         self.loaded_app = app
         self.loaded = True
 
@@ -287,6 +296,10 @@ class Config(Settings):
         except TypeError as error:
             if self.factory:
                 self._fail("Error loading ASGI app factory: %s", error)
+            return loaded
+        except Exception:
+            if self.factory or not interface.takes_anything(loaded):
+                raise
             return loaded
         if inspect.iscoroutine(app):
             app.close()

@@ -1,9 +1,13 @@
 """Which interface an application speaks, and the adapter that makes an ASGI 2 application an ASGI 3 one."""
 
+import contextlib
 import inspect
 from typing import Any, Literal
 
 from fastserve.types import ASGI2Application, ASGI3Application, Receive, Scope, Send
+
+# Names are asked where numbers may mislead: further parameters, or defaults.
+_WSGI_NAMES = {("environ", "start_response"), ("env", "start_response")}
 
 Interface = Literal["asgi3", "asgi2", "wsgi"]
 
@@ -13,7 +17,8 @@ def detect(app: Any) -> Interface:
     ASGI 3; a class is if it is awaitable.
 
     Everything else would be ASGI 2. Of those, the ones that cannot be called with a scope alone are told apart by
-    what they can be called with: `(environ, start_response)` is WSGI, `(scope, receive, send)` ASGI 3.
+    what they can be called with: `(environ, start_response)` is WSGI, `(scope, receive, send)` ASGI 3. A function that
+    can be called with anything is what the one callable that it encloses is.
     """
     if inspect.isclass(app):
         if hasattr(app, "__await__"):
@@ -24,12 +29,41 @@ def detect(app: Any) -> Interface:
         signature = inspect.signature(app)
     except (TypeError, ValueError):
         return "asgi2"
+    if _names(signature) in _WSGI_NAMES:
+        return "wsgi"
+    if takes_anything(app):
+        # Its parameters say nothing; what it calls may.
+        verdicts = {detect(inner) for inner in _enclosed(app)}
+        return verdicts.pop() if len(verdicts) == 1 else "asgi2"
     if not _takes(signature, 1):
         if _takes(signature, 2):
             return "wsgi"
         if _takes(signature, 3):
             return "asgi3"
     return "asgi2"
+
+
+def takes_anything(app: Any) -> bool:
+    """Whether `app` can be called with any number of arguments, as decorators that pass them on can."""
+    try:
+        parameters = list(inspect.signature(app).parameters.values())
+    except (TypeError, ValueError):
+        return False
+    return bool(parameters) and parameters[0].kind is inspect.Parameter.VAR_POSITIONAL
+
+
+def _enclosed(app: Any) -> list[Any]:
+    """The callables that the function `app` was made around."""
+    found = []
+    for cell in getattr(app, "__closure__", None) or ():
+        with contextlib.suppress(ValueError):
+            if callable(cell.cell_contents):
+                found.append(cell.cell_contents)
+    return found
+
+
+def _names(signature: inspect.Signature) -> tuple[str, ...]:
+    return tuple(signature.parameters)[:2]
 
 
 def _takes(signature: inspect.Signature, count: int) -> bool:

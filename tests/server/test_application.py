@@ -160,7 +160,7 @@ def test_loaded_asgi2(run_jumping):
 def test_loaded_wsgi():
     config = load(wsgi)
     assert (config.interface, config.asgi_version, config.lifespan_class) == ("wsgi", "3.0", LifespanOff)
-    assert config.loaded_app.app is wsgi
+    assert config.loaded_app is wsgi
 
 
 def test_interface_given_is_not_questioned():

@@ -1,0 +1,18 @@
+# The body of a request for a WSGI application: collected first, then read as a file.
+
+cdef enum:
+    BODY_IN_MEMORY = 1048576        # bytes beyond which it goes to a temporary file
+
+
+cdef class RequestBody:
+    cdef list pieces                # bytes; None once there is a file, or after open()
+    cdef object file                # the temporary file, or None
+    cdef readonly Py_ssize_t size   # bytes so far
+
+    cdef int add(self, bytes data) except -1
+    # All of it as a binary file to read from, until discard().
+    cdef object open(self)
+    cdef int discard(self) except -1
+
+
+cdef object empty_input()
