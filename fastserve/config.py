@@ -116,6 +116,8 @@ class Settings:
     pid_file: str | None = _default("pid_file")
     process_name: str = _default("process_name")
     threads: int | None = _default("threads")
+    limit_queue: int = _default("limit_queue")
+    timeout_queue: float | None = _default("timeout_queue")
     reload: bool = _default("reload")
     reload_dirs: list[str] = field(default_factory=list)
     reload_includes: list[str] = field(default_factory=list)

@@ -732,6 +732,10 @@ _TABLE: Final = (
         "Limits", optional=True, uvicorn="limit_concurrency", gunicorn="worker_connections",
     ),
     Option(
+        "limit_queue", Integer(0), 1024,
+        "Requests of a WSGI application that wait for a thread; beyond: 503. As granian's --backpressure.", "Limits",
+    ),
+    Option(
         "limit_max_requests", Integer(1), None,
         "Stop the process after this many requests; a supervised worker is replaced first.", "Limits",
         optional=True, uvicorn="limit_max_requests", gunicorn="max_requests",
@@ -784,6 +788,11 @@ _TABLE: Final = (
     Option(
         "timeout_write", Seconds(), 60.0, "Longest pause of a client that does not read its response.", "Timeouts",
         optional=True,
+    ),
+    Option(
+        "timeout_queue", Seconds(), 30.0,
+        "Time that a request waits for a thread of a WSGI application; beyond: 503. As mod_wsgi's queue-timeout.",
+        "Timeouts", optional=True,
     ),
     Option(
         "timeout_request", Seconds(), None, "Time for a whole request: 504 before the response started, else closed.",

@@ -15,12 +15,14 @@ ASGIApplication = ASGI2Application | ASGI3Application
 
 
 class RunningRequest(NamedTuple):
-    """A request whose response is not complete, for logs. Text is escaped already; `age` is in seconds."""
+    """A request whose response is not complete, for logs. Text is escaped already; `age` is in seconds, `thread` the
+    name of the one that its application runs in, where it has one of its own."""
 
     method: str
     path: str
     client: str
     age: float
+    thread: str | None = None
 
 
 class WorkerProtocol(Protocol):

@@ -4,8 +4,9 @@
 #   WsgiCall        one call of the application: start_response and write
 #   LoopCall        one that runs in the loop
 
-from fastserve._exchange cimport Exchange, Handler, Responder
+from fastserve._exchange cimport Exchange, Handler
 from fastserve.gateway._environ cimport EnvironBuilder
+from fastserve.gateway._threads cimport Work
 from fastserve.gateway._wsgi_input cimport RequestBody
 
 
@@ -20,7 +21,7 @@ cdef class WsgiGateway(Handler):
     cdef int failed(self, str where, object error) except -1
 
 
-cdef class WsgiCall(Responder):
+cdef class WsgiCall(Work):
     cdef WsgiGateway gateway
     cdef Exchange exchange          # None once the call is over
     cdef RequestBody body           # of a request that did not arrive at once, or None
@@ -49,6 +50,7 @@ cdef class WsgiCall(Responder):
 cdef class LoopCall(WsgiCall):
     cdef object result              # what the application returned, until it is closed
     cdef object pieces              # its iterator
+    cdef object context             # contextvars.Context that all of it runs in
     cdef bint single                # the first piece is the only one
     cdef bint stepping              # inside the application's iterator
 
@@ -60,6 +62,9 @@ cdef class LoopCall(WsgiCall):
     cdef object close(self, object error)
 
 
+cdef object call_application(WsgiCall call, dict environ)
+# Method and path, for the log.
+cdef str request_line(Exchange exchange)
 cdef bytes checked_piece(object piece)
 # Whether len() of it says how many pieces there are, and that is one.
 cdef bint is_single(object result) noexcept

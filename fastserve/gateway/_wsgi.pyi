@@ -3,7 +3,8 @@ from collections.abc import Callable, Iterable
 from logging import Logger
 from typing import Any
 
-from fastserve._exchange import Handler, Responder
+from fastserve._exchange import Handler
+from fastserve.gateway._threads import Work
 
 class FileWrapper:
     def __init__(self, filelike: Any, block_size: int = 65536) -> None: ...
@@ -21,7 +22,7 @@ class WsgiGateway(Handler):
         logger: Logger | None = None,
     ) -> None: ...
 
-class WsgiCall(Responder):
+class WsgiCall(Work):
     def start_response(self, status: str, headers: list[tuple[str, str]], exc_info: Any = None) -> WsgiCall: ...
     def __call__(self, data: bytes, /) -> None: ...
     def early_hints(self, headers: Iterable[tuple[str, str]], /) -> None: ...

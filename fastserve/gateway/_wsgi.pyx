@@ -1,9 +1,9 @@
 """WSGI (PEP 3333) in the event loop.
 
 The application is called where its request is complete, inside the read callback: no thread, no task, nothing handed
-over. While it runs nothing else does, so this is for applications that answer at once.
-The thread seems to have no running event loop meanwhile: Django refuses its database where there is one, and
-`asyncio.run` and `async_to_sync` could not do their work.
+over. While it runs nothing else does, so this is for applications that answer at once. All of a call, also what of it
+comes later, runs in a contextvars.Context of its own. The thread seems to have no running event loop meanwhile: Django
+refuses its database where there is one, and `asyncio.run` and `async_to_sync` could not do their work.
 
 `start_response` hands status and fields to the exchange, which checks them and keeps the head until there are body
 bytes; until then a second call, with exc_info, takes the first one's place. Whatever the application yields goes out
@@ -24,6 +24,7 @@ from cpython.ref cimport Py_DECREF
 
 from fastserve._exchange cimport RESPONSE_COMPLETE, Exchange, Handler
 from fastserve.gateway._environ cimport EnvironBuilder
+from fastserve.gateway._threads cimport Work
 from fastserve.gateway._wsgi_input cimport RequestBody, empty_input
 
 cdef extern from "time.h" nogil:
@@ -55,6 +56,9 @@ cdef extern from *:
     bint fastserve_has_length(object thing) noexcept
     PyObject* PyIter_Next(object iterator) except? NULL
     Py_ssize_t PyObject_Size(object thing) except -1
+    object PyContext_CopyCurrent()
+    int PyContext_Enter(object context) except -1
+    int PyContext_Exit(object context) except -1
 
 cdef enum:
     STATUSES_KEPT = 256
@@ -165,14 +169,14 @@ cdef class WsgiGateway(Handler):
         return 0
 
 
-cdef class WsgiCall(Responder):
+cdef class WsgiCall(Work):
     """One call of a WSGI application; as a callable, what start_response returns: write."""
 
     cdef dict environ(self):
         cdef Exchange exchange = self.exchange
         cdef dict environ = self.gateway.environs.build(exchange)
         cdef Py_ssize_t size = exchange.queued
-        if self.body is not None:
+        if self.body is not None and not self.waiting:
             size = self.body.size
             environ["wsgi.input"] = self.body.open()
         elif exchange.queued:
@@ -182,10 +186,7 @@ cdef class WsgiCall(Responder):
         if size and "CONTENT_LENGTH" not in environ:
             # It came in chunks. Many programs read nothing where they find no length.
             environ["CONTENT_LENGTH"] = str(size)
-        if exchange.minor:
-            environ["wsgi.early_hints"] = fastserve_bind(EARLY_HINTS, self)
-        else:
-            del environ["wsgi.early_hints"]
+        environ["wsgi.early_hints"] = fastserve_bind(EARLY_HINTS, self)
         return environ
 
     # --- what the application calls
@@ -219,7 +220,7 @@ cdef class WsgiCall(Responder):
             self.put(piece)
 
     def early_hints(self, headers, /) -> None:
-        """Send a response 103 with these fields, (name, value) tuples of str."""
+        """Send a response 103 with these fields, (name, value) tuples of str, as long as the response has not begun."""
         self.hint([(name.encode("latin-1"), value.encode("latin-1")) for name, value in headers])
 
     # --- for those who run it
@@ -271,6 +272,14 @@ cdef class WsgiCall(Responder):
         return 0
 
 
+cdef object call_application(WsgiCall call, dict environ):
+    return fastserve_call(call.gateway.application, environ, fastserve_bind(START_RESPONSE, call))
+
+
+cdef str request_line(Exchange exchange):
+    return f"{exchange.method} {quote(exchange.raw_path, safe='/%')}"
+
+
 cdef object EARLY_HINTS = WsgiCall.__dict__["early_hints"]
 cdef object START_RESPONSE = WsgiCall.__dict__["start_response"]
 
@@ -283,11 +292,14 @@ cdef class LoopCall(WsgiCall):
         cdef object result
         try:
             environ = self.environ()
+            self.context = PyContext_CopyCurrent()
+            PyContext_Enter(self.context)
             _set_running_loop(None)
             try:
-                result = fastserve_call(self.gateway.application, environ, fastserve_bind(START_RESPONSE, self))
+                result = call_application(self, environ)
             finally:
                 _set_running_loop(loop)
+                PyContext_Exit(self.context)
             return self.answer(result)
         except BaseException as error:
             return self.finish(error)
@@ -331,11 +343,13 @@ cdef class LoopCall(WsgiCall):
         cdef bint first = True
         while not exchange.detached:
             self.stepping = True
+            PyContext_Enter(self.context)
             _set_running_loop(None)
             try:
                 item = PyIter_Next(self.pieces)
             finally:
                 _set_running_loop(loop)
+                PyContext_Exit(self.context)
                 self.stepping = False
             if item is NULL:
                 if exchange.phase != RESPONSE_COMPLETE:
@@ -420,7 +434,7 @@ cdef class LoopCall(WsgiCall):
         return self.exchange.push()
 
     cdef int hint(self, list fields) except -1:
-        if self.exchange is None:
+        if self.exchange is None or self.exchange.committed:
             return 0
         self.exchange.inform(103, fields)
         return self.exchange.push()
@@ -432,6 +446,7 @@ cdef class LoopCall(WsgiCall):
         if result is None:
             return error
         loop = _get_running_loop()
+        PyContext_Enter(self.context)
         _set_running_loop(None)
         try:
             close = getattr(result, "close", None)
@@ -443,6 +458,7 @@ cdef class LoopCall(WsgiCall):
             self.gateway.failed("in close()", failure)
         finally:
             _set_running_loop(loop)
+            PyContext_Exit(self.context)
         return error
 
     cdef int finish(self, object error) except -1:
@@ -453,7 +469,7 @@ cdef class LoopCall(WsgiCall):
         self.exchange = None
         self.discard_body()
         if error is not None:
-            self.gateway.failed(f"{exchange.method} {quote(exchange.raw_path, safe='/%')}", error)
+            self.gateway.failed(request_line(exchange), error)
             exchange.fail()
         elif exchange.phase != RESPONSE_COMPLETE:
             exchange.fail()

@@ -196,6 +196,11 @@ cdef class Worker(WorkerState):
         self.now = self.clock.now()
         self.note(None, message)
 
+    def refuse(self, message: str) -> None:
+        """Count a request that was answered with 503 in the application's place, and log why."""
+        self.rejected += 1
+        self.warn(message)
+
     @property
     def connections(self) -> int:
         """Number of open connections."""
@@ -228,6 +233,7 @@ cdef class Worker(WorkerState):
                 quote(exchange.raw_path, safe="/%"),
                 exchange.endpoint.peer(),
                 now - exchange.started,
+                None if exchange.responder is None else exchange.responder.thread(),
             )
             for exchange in exchanges
         ]

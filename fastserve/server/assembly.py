@@ -3,10 +3,11 @@
 import asyncio
 import logging
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from fastserve.gateway._asgi import AsgiGateway
 from fastserve.gateway._wsgi import WsgiGateway
+from fastserve.gateway._wsgi_threads import ThreadedGateway
 from fastserve.protocol._forwarded import Forwarding
 from fastserve.protocol._worker import Worker
 from fastserve.server._access_log import LoggingAccessLog
@@ -20,6 +21,12 @@ from fastserve.types import WorkerProtocol
 
 # A keep-alive time of 0 closes a connection as soon as it is idle; the worker's 0 is no deadline.
 _AT_ONCE = 0.001
+
+THREADS: Final = 4
+"""Threads that call a WSGI application, where nobody says how many."""
+
+LONGEST_BODY: Final = 2**30
+"""Bytes of a request's body for a WSGI application, where nobody says how many: it may be on the disk as a whole."""
 
 
 class Assembly(NamedTuple):
@@ -59,12 +66,21 @@ def _asgi(config: Config, loop: asyncio.AbstractEventLoop, state: dict[str, Any]
 
 
 def _wsgi(config: Config, loop: asyncio.AbstractEventLoop) -> WsgiGateway:
-    return WsgiGateway(
+    threads = THREADS if config.threads is None else config.threads
+    logger = logging.getLogger("fastserve.error")
+    if threads == 1:
+        return WsgiGateway(
+            config.loaded_app, loop, root_path=config.root_path, multiprocess=config.multiprocess, logger=logger
+        )
+    return ThreadedGateway(
         config.loaded_app,
         loop,
+        threads,
         root_path=config.root_path,
         multiprocess=config.multiprocess,
-        logger=logging.getLogger("fastserve.error"),
+        limit_queue=config.limit_queue,
+        timeout_queue=config.timeout_queue,
+        logger=logger,
     )
 
 
@@ -89,7 +105,7 @@ def assemble(
         limit_request_line=min(config.limit_request_line, config.limit_request_head),
         limit_request_head=config.limit_request_head,
         limit_request_fields=config.limit_request_fields,
-        limit_request_body=config.limit_request_body,
+        limit_request_body=config.limit_request_body or (LONGEST_BODY if config.interface == "wsgi" else None),
         limit_concurrency=config.limit_concurrency,
         timeout_header=config.timeout_header,
         timeout_keep_alive=config.timeout_keep_alive or _AT_ONCE,
@@ -100,6 +116,9 @@ def assemble(
         forwarding=_forwarding(config, peers),
         proxy_protocol=peers if config.proxy_protocol else None,
     )
+
+    if isinstance(gateway, ThreadedGateway):
+        gateway.on_refused = worker.refuse
 
     transport: Transport
     certificates = config.load_certificates()
@@ -113,6 +132,8 @@ def assemble(
     def close() -> None:
         transport.close()
         worker.close()
+        if isinstance(gateway, ThreadedGateway):
+            gateway.close()
         if access_log is not None:
             access_log.close()
 

@@ -130,8 +130,9 @@ class Drain:
         running = sorted(self._worker.running(), key=lambda request: -request.age)
         for request in running[:REQUESTS_NAMED]:
             logger.warning(
-                "Still running after %.1f s: %s %s from %s",
+                "Still running after %.1f s: %s %s from %s%s",
                 request.age, request.method, request.path, request.client or "a unix socket",
+                f", in thread {request.thread}" if request.thread else "",
             )  # fmt: skip
         if len(running) > REQUESTS_NAMED:
             logger.warning("Still running: %d more", len(running) - REQUESTS_NAMED)

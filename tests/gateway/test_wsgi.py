@@ -1,6 +1,7 @@
 """WSGI applications in the event loop, on connections in memory: what they see, and what comes of what they do."""
 
 import asyncio
+import contextvars
 import io
 import logging
 import sys
@@ -368,7 +369,47 @@ def test_early_hints(bench):
 
     answer = bench.answer(application)
     assert answer.startswith(b"HTTP/1.1 103 Early Hints\r\nlink: </a>; rel=preload\r\n\r\nHTTP/1.1 200 OK\r\n")
-    assert "wsgi.early_hints" not in environ_of(bench, b"GET / HTTP/1.0\r\n\r\n")
+    assert b"103" not in bench.answer(application, b"GET / HTTP/1.0\r\n\r\n")
+
+
+def test_early_hints_that_are_too_late(bench):
+    def application(environ, start_response):
+        start_response("200 OK", [("Content-Type", "text/plain")])
+        yield b"one"
+        environ["wsgi.early_hints"]([("Link", "</a>; rel=preload")])
+        yield b"two"
+
+    answer = bench.answer(application)
+    assert b"103" not in answer
+    assert answer.endswith(b"3\r\none\r\n3\r\ntwo\r\n0\r\n\r\n")
+
+
+def test_a_call_has_a_context_of_its_own(bench):
+    variable = contextvars.ContextVar("variable", default=0)
+    seen = []
+
+    class Pieces:
+        def __iter__(self):
+            for _ in range(3):
+                seen.append(variable.get())
+                yield b"x" * 100_000
+
+        def close(self):
+            seen.append(variable.get())
+
+    def application(environ, start_response):
+        seen.append(variable.get())
+        variable.set(1)
+        start_response("200 OK", [("Content-Type", "text/plain")])
+        return Pieces()
+
+    bench.serve(application)
+    stream = bench.connect(capacity=0)
+    stream.feed(GET)
+    while stream.waiting:
+        contextvars.Context().run(stream.drain)
+    assert seen == [0, 1, 1, 1, 1]
+    assert variable.get() == 0
 
 
 def test_slow_client(bench):

@@ -133,6 +133,33 @@ def test_wsgi_application(start, folder):
     assert process.stop() == 0
 
 
+BLOCKED = """
+import threading
+
+def app(environ, start_response):
+    start_response("200 OK", [])
+    if environ["PATH_INFO"] == "/blocked":
+        print("blocked", flush=True)
+        threading.Event().wait()
+    return [b"free"]
+"""
+
+
+def test_thread_that_does_not_end_is_named(start, folder):
+    (folder / "wsgiapp.py").write_text(BLOCKED)
+    process = start(
+        "wsgiapp:app", "--port", "0", "--timeout-graceful-shutdown", "0.3", "--timeout-graceful-cancel", "0.1"
+    )
+    with process.connect() as sock:
+        sock.sendall(b"GET /blocked HTTP/1.1\r\nHost: x\r\n\r\n")
+        process.wait_for("blocked")
+        assert process.get("/free")[1] == b"free"
+        assert process.stop() == 0
+    lines = "\n".join(process.stderr)
+    assert re.search(r"Still running after 0\.\d s: GET /blocked from 127\.0\.0\.1:\d+, in thread wsgi-\d", lines)
+    assert re.search(r"Thread wsgi-\d has not come back from the application", lines)
+
+
 def test_port_in_use(both):
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]

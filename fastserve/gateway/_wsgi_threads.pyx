@@ -1,0 +1,555 @@
+"""WSGI (PEP 3333) in threads: the loop reads requests and writes responses, threads call the application.
+
+A request is read as a whole before it waits for a thread, and what the application yields is put into the call's
+outbox, so no client can occupy a thread by being slow: beyond OUTBOX_SIZE bytes that the client has not taken, the rest
+goes to a temporary file, and only when there is too much in such files does the thread wait. A list or tuple of pieces
+is in memory as it is, and is not copied.
+
+Calls wait in order. Where too many wait, or one has waited too long, it is answered with 503 in the application's
+place. A client that leaves ends the iteration over the response, with close(); what the application is in the middle of
+is never interrupted.
+
+With `Expect: 100-continue` the application is called at once, and the client is asked for the body when the application
+reads from it. Only there does a thread wait for a client.
+
+The thread has the call's fields for itself, but for those that say otherwise, and never touches the exchange: that is
+the loop's. Both act under the interpreter's lock, and no statement that matters gives it up in the middle.
+"""
+
+import os
+import tempfile
+
+from cpython.bytes cimport PyBytes_GET_SIZE
+from cpython.object cimport PyObject
+from cpython.ref cimport Py_DECREF
+from libc.stdint cimport int64_t
+
+from fastserve._chars cimport CHAR_TEXT, CHAR_TOKEN, char_is
+from fastserve._exchange cimport RESPONSE_COMPLETE, RESPONSE_EXPECTED, Exchange
+from fastserve.gateway._threads cimport Threads
+from fastserve.gateway._wsgi cimport (
+    WsgiCall,
+    WsgiGateway,
+    call_application,
+    checked_piece,
+    is_single,
+    request_line,
+)
+from fastserve.gateway._wsgi_input cimport RequestBody
+
+cdef extern from *:
+    PyObject* PyIter_Next(object iterator) except? NULL
+    object PyContext_CopyCurrent()
+    int PyContext_Enter(object context) except -1
+    int PyContext_Exit(object context) except -1
+
+cdef enum:
+    OUTBOX_SIZE = 262144            # bytes of a response in memory that the client has not taken
+    BLOCK = 65536                   # bytes read from there at a time
+
+cdef bytes EMPTY = b""
+
+
+class LateInput:
+    """`wsgi.input` of a body that the client has not sent yet: the first read asks for it, and waits for all of it."""
+
+    def __init__(self, fetch):
+        self._fetch = fetch
+        self._file = None
+
+    def _body(self):
+        if self._file is None:
+            self._file = self._fetch()
+        return self._file
+
+    def read(self, size=-1, /) -> bytes:
+        """Return up to `size` bytes, all there are if it is negative or None."""
+        return self._body().read(size)
+
+    def readinto(self, buffer, /) -> int:
+        """Read bytes into `buffer`; return how many."""
+        return self._body().readinto(buffer)
+
+    def readline(self, size=-1, /) -> bytes:
+        """Return the next line, or the first `size` bytes of it."""
+        return self._body().readline(size)
+
+    def readlines(self, hint=-1, /) -> list[bytes]:
+        """Return lines, until they have `hint` bytes."""
+        return self._body().readlines(hint)
+
+    def __iter__(self):
+        """Return the lines."""
+        return iter(self._body())
+
+    def close(self) -> None:
+        """Do nothing: the file is the server's."""
+
+
+cdef class ThreadedGateway(WsgiGateway):
+    """Answers exchanges by calling a WSGI application in `threads` threads.
+
+    limit_queue: calls that may wait for a thread. timeout_queue: seconds that one may; None is for ever. limit_spool:
+    bytes of responses in temporary files. The other parameters are those of WsgiGateway.
+    """
+
+    def __init__(
+        self,
+        application,
+        loop,
+        threads,
+        *,
+        root_path="",
+        multiprocess=False,
+        limit_queue=1024,
+        timeout_queue=30.0,
+        limit_spool=2**30,
+        logger=None,
+    ):
+        WsgiGateway.__init__(self, application, loop, root_path=root_path, multiprocess=multiprocess, logger=logger)
+        self.environs.constant["wsgi.multithread"] = True
+        self.limit_queue = limit_queue
+        self.timeout_queue = timeout_queue or 0.0
+        self.limit_spool = limit_spool
+        self.threads = Threads(threads, loop, self.logger)
+
+    @property
+    def waiting(self) -> int:
+        """How many calls wait for a thread."""
+        return self.threads.waiting
+
+    @property
+    def busy(self) -> int:
+        """How many threads call the application."""
+        return self.threads.busy
+
+    def close(self, timeout: float = 1.0) -> None:
+        """End the threads that have nothing to do; the others are named in the log and left."""
+        if self.sweeper is not None:
+            self.sweeper.cancel()
+            self.sweeper = None
+        for name in self.threads.end(timeout):
+            self.logger.error("Thread %s has not come back from the application; it is left behind.", name)
+
+    cdef int handle(self, Exchange exchange) except -1:
+        cdef ThreadCall call = ThreadCall.__new__(ThreadCall)
+        call.gateway = self
+        call.exchange = exchange
+        call.outbox = []
+        call.sending = []
+        call.spool = -1
+        call.left = -1
+        call.bodiless = exchange.method == "HEAD"
+        exchange.responder = call
+        exchange.text_fields = exchange.measure = True
+        if exchange.request_complete:
+            return call.run()
+        call.body = RequestBody()
+        call.waiting = True
+        if exchange.minor and not exchange.queued and _expects(exchange.fields):
+            call.late = True
+            return call.run()
+        exchange.want_body()
+        return call.body_arrived()
+
+    cdef int enqueue(self, ThreadCall call) except -1:
+        if self.threads.waiting >= self.limit_queue:
+            return self.refuse(call, f"{self.threads.waiting} requests wait for a thread already")
+        if self.timeout_queue:
+            call.since = self.loop.time()
+            if self.sweeper is None:
+                self.sweeper = self.loop.call_later(self.timeout_queue, self._sweep)
+        return self.threads.put(call)
+
+    def _sweep(self) -> None:
+        """Answer those that have waited too long; called by the loop."""
+        cdef ThreadCall call
+        cdef Exchange exchange
+        cdef double now = self.loop.time()
+        self.sweeper = None
+        while self.threads.first is not None:
+            call = <ThreadCall> self.threads.first
+            if now < call.since + self.timeout_queue:
+                self.sweeper = self.loop.call_later(call.since + self.timeout_queue - now, self._sweep)
+                return
+            self.threads.remove(call)
+            exchange = call.exchange
+            self.refuse(call, f"a request has waited {now - call.since:.0f} s for a thread")
+            exchange.stepped()
+
+    cdef int refuse(self, ThreadCall call, str reason) except -1:
+        cdef Exchange exchange = call.exchange
+        self.refused += 1
+        if self.on_refused is not None:
+            self.on_refused(f"Service unavailable: {reason}; {self.threads.busy} threads are busy.")
+        call.exchange = None
+        call.prepared = None
+        call.discard_body()
+        if not exchange.detached:
+            exchange.start(503, [("content-type", "text/plain; charset=utf-8"), ("retry-after", "1")], False)
+            exchange.body(b"Service Unavailable", False)
+        return exchange.finished()
+
+
+cdef bint _expects(list fields) except -1:
+    # Only a body of known length can be announced to the application before it is here.
+    cdef bint expects = False
+    cdef bint measured = False
+    for name, value in fields:
+        if name == b"expect":
+            expects = (<bytes> value).lower() == b"100-continue"
+        elif name == b"content-length":
+            measured = True
+    return expects and measured
+
+
+cdef bint _is_made_of(str text, int kind) except -1:
+    cdef Py_UCS4 character
+    for character in text:
+        if character > 255 or not char_is(<unsigned char> character, kind):
+            return False
+    return True
+
+
+cdef int64_t _check_fields(list fields) except -2:
+    # As the protocol will, so that the application hears of it; returns the Content-Length, -1 without one.
+    cdef int64_t length = -1
+    for name, value in fields:
+        if not isinstance(name, str) or not isinstance(value, str):
+            raise RuntimeError(
+                f"Response header names and values must be str, not {type(name).__name__} and {type(value).__name__}.")
+        if not name or not _is_made_of(str(name), CHAR_TOKEN):
+            raise RuntimeError(f"Invalid HTTP header name: {name!r}.")
+        if not _is_made_of(str(value), CHAR_TEXT):
+            raise RuntimeError(f"Invalid HTTP header value: {name}: {value!r}.")
+        if len(name) == 14 and name.lower() == "content-length":
+            if not value.isdigit() or len(value) > 18:
+                raise RuntimeError("Invalid Content-Length.")
+            length = int(value)
+    return length
+
+
+cdef class ThreadCall(WsgiCall):
+    """One call of a WSGI application in a thread."""
+
+    # --- in the loop
+
+    cdef int run(self) except -1:
+        self.prepared = self.environ()
+        if self.late:
+            self.prepared["wsgi.input"] = LateInput(self._fetch)
+        return (<ThreadedGateway> self.gateway).enqueue(self)
+
+    cdef int body_arrived(self) except -1:
+        if not self.waiting or not self.collect():
+            return 0
+        if self.late:
+            return (<ThreadedGateway> self.gateway).threads.release(self)
+        return self.run()
+
+    cdef int disconnected(self) except -1:
+        if self.waiting and not self.late:
+            return self.give_up()
+        # A client that has only ended its half still reads.
+        if self.exchange is not None and (self.exchange.detached or self.waiting):
+            return self.abandoned()
+        return 0
+
+    cdef int abandoned(self) except -1:
+        cdef Exchange exchange = self.exchange
+        self.gone = True
+        self.waiting = False
+        if exchange is None:
+            return 0
+        if self.queued:
+            (<ThreadedGateway> self.gateway).threads.remove(self)
+            self.over = True
+        if self.over:
+            self.conclude()
+            return exchange.stepped()
+        return (<ThreadedGateway> self.gateway).threads.release(self)
+
+    cdef int cancel(self) except -1:
+        cdef Exchange exchange = self.exchange
+        if exchange is None:
+            return 0
+        if self.waiting and not self.late:
+            return self.give_up()
+        if self.queued:
+            (<ThreadedGateway> self.gateway).threads.remove(self)
+            (<ThreadedGateway> self.gateway).refuse(self, "the server stops")
+            return exchange.stepped()
+        if self.waiting:
+            return self.abandoned()
+        # What it is in the middle of may end yet; what it yields without end does now.
+        self.ending = True
+        return (<ThreadedGateway> self.gateway).threads.release(self)
+
+    cdef int drained(self) except -1:
+        return self.attend()
+
+    cdef int listen(self) except -1:
+        cdef Exchange exchange = self.exchange
+        if exchange is None:
+            return 0
+        self.attend()
+        return exchange.stepped()
+
+    cdef int attend(self) except -1:
+        cdef Exchange exchange = self.exchange
+        try:
+            return self.deliver()
+        except Exception as error:
+            # The application's, as far as only the protocol could find out.
+            self.gateway.failed(request_line(exchange), error)
+            self.gone = True
+            exchange.fail()
+            if self.over:
+                return self.conclude()
+            return (<ThreadedGateway> self.gateway).threads.release(self)
+
+    cdef int deliver(self) except -1:
+        cdef Exchange exchange = self.exchange
+        cdef bint over
+        if exchange is None:
+            return 0
+        if self.asked and self.waiting and self.held:
+            exchange.want_body()
+            exchange.push()
+        if self.hints is not None:
+            hints = self.hints
+            self.hints = None
+            if not exchange.committed:
+                for fields in hints:
+                    exchange.inform(103, fields)
+                exchange.push()
+        # Before the outbox is looked into: what is put there later is told of later.
+        over = self.over
+        if not self.gone and (self.under_way or self.whole) and exchange.phase != RESPONSE_COMPLETE:
+            if exchange.phase == RESPONSE_EXPECTED:
+                exchange.reason = self.reason
+                exchange.start(self.status, self.fields, False)
+            if not self.send_some():
+                over = False
+        if self.held and not self.waiting and self.has_room():
+            (<ThreadedGateway> self.gateway).threads.release(self)
+        return self.conclude() if over else 0
+
+    cdef bint send_some(self) except -1:
+        # Returns whether all that is there has been handed on.
+        cdef Exchange exchange = self.exchange
+        cdef bytes piece
+        cdef bint more
+        while exchange.writable():
+            piece = self.next_piece()
+            if piece is None:
+                break
+            more = not self.whole or self.has_more()
+            exchange.body(piece, more)
+            if not more:
+                return True
+        else:
+            return False
+        if self.whole:
+            exchange.body(EMPTY, False)
+        return True
+
+    cdef bint has_more(self) noexcept:
+        return self.position < len(self.sending) or len(self.outbox) > 0 or self.spool_sent < self.spool_end
+
+    cdef bytes next_piece(self):
+        # What is in the outbox came before what is in the file. Reading lets the thread go on meanwhile.
+        cdef bytes piece
+        if self.position == len(self.sending) and len(self.outbox):
+            self.sending = self.outbox
+            self.outbox = []
+            self.position = 0
+        if self.position < len(self.sending):
+            piece = <bytes> self.sending[self.position]
+            self.sending[self.position] = None
+            self.position += 1
+            self.size -= PyBytes_GET_SIZE(piece)
+            return piece
+        if self.spool_sent == self.spool_end:
+            return None
+        piece = os.pread(self.spool, min(BLOCK, self.spool_end - self.spool_sent), self.spool_sent)
+        if not piece:
+            raise RuntimeError("A temporary file is shorter than what was written into it.")
+        self.spool_sent += PyBytes_GET_SIZE(piece)
+        (<ThreadedGateway> self.gateway).spooled -= PyBytes_GET_SIZE(piece)
+        return piece
+
+    cdef int conclude(self) except -1:
+        # The application has ended, and nothing of what it gave is left.
+        cdef Exchange exchange = self.exchange
+        self.exchange = None
+        self.prepared = None
+        self.outbox = self.sending = []
+        self.position = 0
+        self.discard_body()
+        if self.spool >= 0:
+            (<ThreadedGateway> self.gateway).spooled -= self.spool_end - self.spool_sent
+            self.spool_sent = self.spool_end
+            os.close(self.spool)
+            self.spool = -1
+        if exchange.phase != RESPONSE_COMPLETE:
+            exchange.fail()
+        return exchange.finished()
+
+    # --- in the thread
+
+    cdef int perform(self) except -1:
+        cdef Exchange exchange = self.exchange
+        # What a request leaves behind in context variables is not for the thread's next one.
+        cdef object context = PyContext_CopyCurrent()
+        PyContext_Enter(context)
+        try:
+            if exchange is not None and not self.gone:
+                self.attempt()
+        except BaseException as error:
+            self.gateway.failed(request_line(exchange), error)
+        finally:
+            PyContext_Exit(context)
+        self.over = True
+        return (<ThreadedGateway> self.gateway).threads.tell(self)
+
+    cdef int attempt(self) except -1:
+        cdef dict environ = self.prepared
+        cdef object result
+        self.prepared = None
+        result = call_application(self, environ)
+        environ = None
+        if type(result) is list or type(result) is tuple:
+            return self.give_all(result)
+        try:
+            return self.stream(result)
+        finally:
+            close = getattr(result, "close", None)
+            if close is not None:
+                close()
+
+    cdef int give_all(self, object pieces) except -1:
+        # They are in memory as they are.
+        cdef object piece
+        cdef bytes content
+        for piece in pieces:
+            content = checked_piece(piece)
+            if PyBytes_GET_SIZE(content) and self.account(content):
+                self.size += PyBytes_GET_SIZE(content)
+                self.outbox.append(content)
+        return self.finish()
+
+    cdef int stream(self, object result) except -1:
+        cdef bint single = is_single(result)
+        cdef object pieces = iter(result)
+        cdef object piece
+        cdef bytes content
+        cdef PyObject* item
+        while not (self.gone or self.ending):
+            item = PyIter_Next(pieces)
+            if item is NULL:
+                return 0 if self.whole else self.finish()
+            piece = <object> item
+            Py_DECREF(piece)
+            content = checked_piece(piece)
+            if PyBytes_GET_SIZE(content) == 0:
+                continue
+            if self.whole:
+                raise RuntimeError("Response content longer than Content-Length")
+            self.put(content)
+            if single or self.bodiless or self.left == 0:
+                self.finish()
+                (<ThreadedGateway> self.gateway).threads.tell(self)
+            if self.bodiless:
+                # Nothing of what it would yield is ever seen.
+                return 0
+        return 0
+
+    cdef int finish(self) except -1:
+        if not self.started:
+            raise AssertionError("The WSGI application has not called start_response.")
+        if self.left > 0 and not self.bodiless:
+            raise RuntimeError("Response content shorter than Content-Length")
+        self.whole = True
+        return 0
+
+    cdef bint account(self, bytes piece) except -1:
+        # Returns whether the bytes are for the client.
+        if not self.started:
+            raise AssertionError("The WSGI application has not called start_response.")
+        if self.bodiless:
+            self.under_way = True
+            return False
+        if self.left >= 0:
+            if PyBytes_GET_SIZE(piece) > self.left:
+                raise RuntimeError("Response content longer than Content-Length")
+            self.left -= PyBytes_GET_SIZE(piece)
+        return True
+
+    cdef int put(self, bytes piece) except -1:
+        cdef ThreadedGateway gateway = <ThreadedGateway> self.gateway
+        if not self.account(piece) or self.over:
+            return 0
+        while self.size >= OUTBOX_SIZE or self.spool_sent < self.spool_end:
+            if self.gone:
+                return 0
+            if self.has_room() or self.ending:
+                self.overflow(piece)
+                return gateway.threads.tell(self)
+            gateway.threads.hold(self)
+        self.under_way = True
+        self.size += PyBytes_GET_SIZE(piece)
+        self.outbox.append(piece)
+        return gateway.threads.tell(self)
+
+    cdef bint has_room(self) noexcept:
+        cdef ThreadedGateway gateway = <ThreadedGateway> self.gateway
+        cdef int64_t spooled = self.spool_end - self.spool_sent
+        if spooled == 0 and self.size < OUTBOX_SIZE:
+            return True
+        # One response may have a quarter of what there is for all.
+        return gateway.spooled < gateway.limit_spool and spooled < gateway.limit_spool // 4
+
+    cdef int overflow(self, bytes piece) except -1:
+        cdef Py_ssize_t done = 0
+        if self.spool < 0:
+            with tempfile.TemporaryFile() as file:
+                self.spool = os.dup(file.fileno())
+        while done < PyBytes_GET_SIZE(piece):
+            done += os.write(self.spool, memoryview(piece)[done:])
+        self.spool_end += done
+        (<ThreadedGateway> self.gateway).spooled += done
+        return 0
+
+    cdef int begin(self, int status, bytes reason, object fields) except -1:
+        cdef list checked = list(fields)
+        cdef int64_t length = _check_fields(checked)
+        if status < 200 or status > 599:
+            raise RuntimeError(f"Invalid HTTP status code {status}.")
+        if reason is not None and not _is_made_of(reason.decode("latin-1"), CHAR_TEXT):
+            raise RuntimeError("Invalid HTTP reason phrase.")
+        if status == 204 or status == 304:
+            self.bodiless = True
+        self.status = status
+        self.reason = reason
+        self.left = length
+        self.fields = checked
+        return 0
+
+    cdef bint sent(self) noexcept:
+        return self.under_way
+
+    cdef int hint(self, list fields) except -1:
+        if self.hints is None:
+            self.hints = []
+        self.hints.append(fields)
+        return (<ThreadedGateway> self.gateway).threads.tell(self)
+
+    def _fetch(self):
+        """Wait for the request's body and return it as a file; raises ConnectionError where it does not come."""
+        if self.waiting:
+            self.asked = True
+            (<ThreadedGateway> self.gateway).threads.hold(self)
+        if self.gone or self.body is None or self.waiting:
+            raise ConnectionError("The client went away before the request was complete.")
+        return self.body.open()
