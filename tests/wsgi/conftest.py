@@ -47,7 +47,7 @@ def start_subject(start, app, *options, **more):
         worker = "sync" if options[-2:] == MODES["loop"] else "gthread"
         quiet = ("--no-control-socket", "--log-level", "info")
         return start("--bind", "127.0.0.1:0", *quiet, "-k", worker, *options, app, server="gunicorn", **more)
-    return start(app, "--port", "0", *options, **more)
+    return start(app, "--port", "0", "--no-access-log", *options, **more)
 
 
 @pytest.fixture(scope="session")
@@ -59,7 +59,7 @@ def servers(tmp_path_factory):
     assert not faults, "\n".join(faults)
 
 
-@pytest.fixture(params=["loop"], scope="session")
+@pytest.fixture(params=MODES, scope="session")
 def mode(request):
     """How the application is called: in the loop, or in threads."""
     return request.param

@@ -65,7 +65,6 @@ def test_chunked_json(site):
     assert response.json() == value
 
 
-@pytest.mark.xfail(strict=False, reason="pieces are made in several contexts")
 def test_streaming(site):
     with site.stream("GET", "/stream") as response:
         assert "content-length" not in response.headers

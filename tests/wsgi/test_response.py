@@ -84,7 +84,6 @@ def test_a_piece_leaves_before_the_next_is_made(server, tmp_path, route, version
         client.receive_until(b"second")
 
 
-@pytest.mark.xfail(strict=False, reason="pieces are made in several contexts")
 def test_context_variables(server):
     """A call has one context from its begin to its end."""
     for _ in range(2):
@@ -221,7 +220,6 @@ def test_a_client_that_goes_away(server, request):
 # Interim responses
 
 
-@pytest.mark.xfail(strict=False, reason="they are refused")
 def test_early_hints(server):
     with connect(server) as client:
         client.send(request("GET", "/hints"))
@@ -233,7 +231,6 @@ def test_early_hints(server):
     assert (response.status, response.body) == (200, b"first last")
 
 
-@pytest.mark.xfail(strict=False, reason="they are refused")
 def test_early_hints_are_not_for_http_1_0(server):
     with connect(server) as client:
         client.send(request("GET", "/hints", version="1.0"))

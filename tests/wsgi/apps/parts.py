@@ -1,6 +1,7 @@
 """What `stack.ini` names: a composite, filters and an application."""
 
 import json
+import sys
 from wsgiref.validate import validator
 
 
@@ -77,4 +78,4 @@ def inner(environ, start_response):
 
 class Closing(list):
     def close(self):
-        print("inner closed", flush=True)
+        sys.stdout.write("inner closed\n")

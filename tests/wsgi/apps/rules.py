@@ -29,7 +29,13 @@ def route(function):
 
 
 def say(environ, what):
-    print(f"{environ['QUERY_STRING']} {what}", flush=True)
+    tell(f"{environ['QUERY_STRING']} {what}")
+
+
+def tell(line):
+    """Write the line as one: other threads write as well."""
+    sys.stdout.write(f"{line}\n")
+    sys.stdout.flush()
 
 
 class Announced:
@@ -325,7 +331,7 @@ class Counted(io.FileIO):
     def close(self):
         if not self.told:
             self.told = True
-            print(f"{self.query} file closed after {self.reads} reads", flush=True)
+            tell(f"{self.query} file closed after {self.reads} reads")
         super().close()
 
 
