@@ -209,8 +209,8 @@ def process_tree(root: int) -> list[int]:
     return tree
 
 
-def listening_port(pids: list[int]) -> int | None:
-    """The TCP port one of the processes listens on, as the kernel tells it."""
+def listening_port(pids: list[int], wanted: int | None = None) -> int | None:
+    """The TCP port one of the processes listens on, as the kernel tells it; with `wanted` only that one."""
     listening: dict[str, int] = {}
     for table in ("tcp", "tcp6"):
         for line in Path(f"/proc/net/{table}").read_text().splitlines()[1:]:
@@ -222,7 +222,7 @@ def listening_port(pids: list[int]) -> int | None:
             for descriptor in os.listdir(f"/proc/{pid}/fd"):
                 with suppress(OSError):
                     port = listening.get(os.readlink(f"/proc/{pid}/fd/{descriptor}"))
-                    if port is not None:
+                    if port is not None and wanted in (None, port):
                         return port
     return None
 
@@ -263,14 +263,14 @@ def _tail(log: Path, lines: int = 12) -> str:
         return "\n".join("    " + line for line in file.read().decode(errors="replace").splitlines()[-lines:])
 
 
-def _wait_for_port(server: Server, process: "subprocess.Popen[bytes]", log: Path) -> int:
+def _wait_for_port(server: Server, process: "subprocess.Popen[bytes]", log: Path, wanted: int | None) -> int:
     deadline = time.monotonic() + START_LIMIT
     while True:
         if server.announces:
             said = ANNOUNCEMENT.search(log.read_text(errors="replace"))
             port = int(said[1]) if said else None
         else:
-            port = listening_port(process_tree(process.pid))
+            port = listening_port(process_tree(process.pid), wanted)
         if port is not None:
             return port
         if process.poll() is not None:
@@ -307,9 +307,10 @@ def running(
     command = server.command(scenario)
     if command is None:
         raise ServerError(f"{server.name} has nothing comparable to {scenario.name}")
+    port = None
     if any("{port}" in word for word in command):
-        port = str(free_port())
-        command = [word.replace("{port}", port) for word in command]
+        port = free_port()
+        command = [word.replace("{port}", str(port)) for word in command]
     search = os.pathsep.join(dict.fromkeys((str(server.folder), str(ROOT))))
     environment = {**os.environ, **(variables or {}), "PYTHONPATH": search}
     with tempfile.TemporaryDirectory(prefix="fastserve-load-") as folder:
@@ -320,7 +321,7 @@ def running(
                 start_new_session=True,
             )  # fmt: skip
         try:
-            yield Running(process, _wait_for_port(server, process, log), log)
+            yield Running(process, _wait_for_port(server, process, log, port), log)
         finally:
             _signal_group(process, signal.SIGTERM)
             try:
