@@ -88,6 +88,24 @@ def _figures(text: str, stderr: str) -> dict[str, Any]:
     return figures
 
 
+@contextmanager
+def _beside(scenario: Scenario, server: Running, seconds: float) -> Iterator[None]:
+    """The scenario's other load, from its first answers on, for the block."""
+    if scenario.beside is None:
+        yield
+        return
+    # It is still there when the window ends, and ends by itself if nobody ends it.
+    more = ["--warmup", "0", "--duration", str(seconds + 60), "--timeout", "60", server.address]
+    process = subprocess.Popen([str(program("client")), *scenario.beside, *more], stdout=subprocess.DEVNULL)
+    try:
+        yield
+        if process.poll() is not None:
+            raise MeasureError("the other load broke off")
+    finally:
+        process.kill()
+        process.wait()
+
+
 def measure_load(
     server: Server,
     scenario: Scenario,
@@ -113,7 +131,7 @@ def measure_load(
             "--timeout", "10", *watched,
         )  # fmt: skip
         try:
-            with on_core(cores.client):
+            with on_core(cores.client), _beside(scenario, running_server, warmup + seconds):
                 done = subprocess.run(
                     command, check=False, capture_output=True, text=True, timeout=60 + seconds + warmup
                 )

@@ -71,6 +71,20 @@ def ratio(one: Result | None, other: Result | None, name: str) -> Ratio | None:
 
 Results = dict[str, dict[str, Result]]
 
+# Figures that are another server's, and what of it; figures that are fastserve's alone.
+RELATIVE = {
+    Figure.CPU_OF_UVICORN: (UVICORN, "cpu_us"),
+    Figure.CPU_OF_C: (C_LOOP, "cpu_us"),
+    Figure.CPU_OF_BJOERN: ("bjoern", "cpu_us"),
+    Figure.CPU_OF_FASTPYSGI: ("fastpysgi", "cpu_us"),
+    Figure.CPU_OF_GRANIAN: ("granian", "cpu_us"),
+    Figure.CPU_OF_GUNICORN: ("gunicorn", "cpu_us"),
+    Figure.CPU_OF_SOCKETIFY: (SOCKETIFY, "cpu_us"),
+    Figure.RATE_OF_UVICORN: (UVICORN, "rate"),
+    Figure.MEMORY_OF_UVICORN: (UVICORN, "per_connection"),
+}
+ABSOLUTE = {Figure.CPU: "cpu_us", Figure.RATE: "rate", Figure.P99: "p99_us"}
+
 
 def target_value(target: Target, results: Results, scenario: str, server: str) -> float | None:
     """The value the target limits; None where this run has not measured it."""
@@ -78,17 +92,16 @@ def target_value(target: Target, results: Results, scenario: str, server: str) -
     mine = row.get(server)
     if mine is None or not mine.is_measured():
         return None
-    relative = {
-        Figure.CPU_OF_UVICORN: (UVICORN, "cpu_us"),
-        Figure.CPU_OF_C: (C_LOOP, "cpu_us"),
-        Figure.CPU_OF_SOCKETIFY: (SOCKETIFY, "cpu_us"),
-        Figure.RATE_OF_UVICORN: (UVICORN, "rate"),
-        Figure.MEMORY_OF_UVICORN: (UVICORN, "per_connection"),
-    }
-    if target.figure in relative:
-        other, name = relative[target.figure]
+    if target.figure in RELATIVE:
+        other, name = RELATIVE[target.figure]
         found = ratio(mine, row.get(other), name)
         return found.middle if found else None
+    if target.figure is Figure.CPU_OF_BEST:
+        others = [result for name, result in row.items() if name.split()[0] not in (FASTSERVE, C_LOOP)]
+        ratios = [found.middle for other in others if (found := ratio(mine, other, "cpu_us"))]
+        return max(ratios, default=None)
+    if target.figure in ABSOLUTE:
+        return mine.middle(ABSOLUTE[target.figure])
     if target.figure is Figure.MEMORY:
         return mine.memory()
     if target.figure is Figure.USER:
@@ -96,7 +109,7 @@ def target_value(target: Target, results: Results, scenario: str, server: str) -
     if target.figure is Figure.ABOVE_SMALL:
         small = results.get("small", {}).get(server)
         return mine.middle("cpu_us") - small.middle("cpu_us") if small and small.is_measured() else None
-    return mine.middle("cpu_us")
+    raise ValueError(target.figure)
 
 
 def target_lines(results: Results, scenario: Scenario) -> list[str]:

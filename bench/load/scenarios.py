@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, field
 from enum import Enum
+from typing import Literal
 
 from bench.load.apps import LARGE_SIZE
 
@@ -12,7 +13,14 @@ class Figure(Enum):
     CPU_OF_UVICORN = "of uvicorn's CPU"
     CPU_OF_C = "× the C loop's CPU"
     CPU_OF_SOCKETIFY = "of socketify's CPU"
+    CPU_OF_BJOERN = "of bjoern's CPU"
+    CPU_OF_FASTPYSGI = "of fastpysgi's CPU"
+    CPU_OF_GRANIAN = "of granian's CPU"
+    CPU_OF_GUNICORN = "of gunicorn's CPU"
+    CPU_OF_BEST = "of the CPU of the best of the others"
     CPU = "µs of CPU"
+    RATE = "requests/s"
+    P99 = "µs in the 99th percentile"
     USER = "µs of user time"
     ABOVE_SMALL = "µs above the small GET"
     RATE_OF_UVICORN = "of uvicorn's rate"
@@ -42,6 +50,11 @@ class Scenario:
     `app` is an import string; `load` the client's arguments; `baseline` those of the C server, None where it has
     nothing comparable to do; `requests` measures that many requests where a window of time would hold too few.
     With `idle_connections` nothing is loaded: memory is measured. `websocket`: a request is a message and its echo.
+    With `idle_connections` nothing is loaded: memory is measured. `beside` are the arguments of a second client, whose
+    load is there and not measured.
+
+    `interface` is the application's. Where it is WSGI, `threads` call it; 1 is a server without threads, None what
+    fastserve does without being told, and as many for the others.
     """
 
     name: str
@@ -55,6 +68,9 @@ class Scenario:
     requests: int | None = None
     idle_connections: int | None = None
     websocket: bool = False
+    beside: tuple[str, ...] | None = None
+    interface: Literal["asgi", "wsgi"] = "asgi"
+    threads: int | None = None
     targets: tuple[Target, ...] = field(default=())
 
 
@@ -65,6 +81,7 @@ def cpu_of_uvicorn(limit: float) -> Target:
 SMALL = ("--expect-length", "13")
 MESSAGE = ("--websocket", "text", "--body-size", "64")
 WEBSOCKET = "bench.load.apps:websocket_echo"
+MANY_THREADS = 8
 
 SCENARIOS: tuple[Scenario, ...] = (
     Scenario(
@@ -145,5 +162,39 @@ SCENARIOS: tuple[Scenario, ...] = (
     Scenario(
         "ws-memory", "memory per idle WebSocket", WEBSOCKET, MESSAGE,
         baseline=None, websocket=True, idle_connections=3000, targets=(Target(Figure.MEMORY, 3.0),),
+    ),
+    Scenario(
+        "wsgi", "WSGI, 13-byte answer, threads", "bench.load.wsgi_apps:small", SMALL, interface="wsgi",
+        targets=(Target(Figure.CPU_OF_GRANIAN, 0.6), Target(Figure.CPU_OF_GUNICORN, 0.15)),
+    ),
+    Scenario(
+        "wsgi-loop", "WSGI, 13-byte answer, no threads", "bench.load.wsgi_apps:small", SMALL, interface="wsgi",
+        threads=1, targets=(Target(Figure.CPU_OF_BJOERN, 1.0), Target(Figure.CPU_OF_FASTPYSGI, 1.0)),
+    ),
+    Scenario(
+        "flask", "Flask, one route, threads", "bench.load.flask_app:app", SMALL, interface="wsgi",
+        targets=(Target(Figure.CPU_OF_BEST, 1.0),),
+    ),
+    Scenario(
+        "flask-loop", "Flask, one route, no threads", "bench.load.flask_app:app", SMALL, interface="wsgi",
+        threads=1, targets=(Target(Figure.CPU_OF_BEST, 1.0),),
+    ),
+    Scenario(
+        "django", "Django over WSGI, one route, threads", "bench.load.django_app:application", SMALL,
+        interface="wsgi", targets=(Target(Figure.CPU_OF_BEST, 1.0),),
+    ),
+    Scenario(
+        "django-loop", "Django over WSGI, one route, no threads", "bench.load.django_app:application", SMALL,
+        interface="wsgi", threads=1, targets=(Target(Figure.CPU_OF_BEST, 1.0),),
+    ),
+    Scenario(
+        "wsgi-sleep", f"the WSGI application sleeps 10 ms, {MANY_THREADS} threads", "bench.load.wsgi_apps:sleeping",
+        SMALL, baseline=None, interface="wsgi", threads=MANY_THREADS,
+        targets=(Target(Figure.RATE, MANY_THREADS * 95, at_least=True),),
+    ),
+    Scenario(
+        "wsgi-burn", f"/health while {MANY_THREADS} threads compute", "bench.load.wsgi_apps:burning",
+        (*SMALL, "--target", "/health"), connections=1, baseline=None, interface="wsgi", threads=MANY_THREADS + 1,
+        beside=("--target", "/burn", "--connections", str(MANY_THREADS)), targets=(Target(Figure.P99, 50_000),),
     ),
 )  # fmt: skip

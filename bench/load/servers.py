@@ -40,6 +40,7 @@ class Server:
     None; in it "{port}" becomes a port that is free, for servers that cannot choose one. `announces`: it logs
     `running on http://ADDRESS:PORT`; where the others listen is asked for through /proc. `folder`: where it runs and
     imports from first, this tree if not given; what is not there, the applications above all, comes from this tree.
+    `distribution`: what it is installed as, where that is not the package's name.
     """
 
     name: str
@@ -48,6 +49,7 @@ class Server:
     announces: bool = False
     extra: tuple[str, ...] = ()
     folder: Path = ROOT
+    distribution: str | None = None
 
     def command(self, scenario: Scenario) -> list[str] | None:
         """The command that serves `scenario`; None where the server has nothing comparable."""
@@ -64,7 +66,7 @@ class Server:
         if util.find_spec(self.package) is None:
             return None
         try:
-            return metadata.version(self.package)
+            return metadata.version(self.distribution or self.package)
         except metadata.PackageNotFoundError:
             return "in place"
 
@@ -77,13 +79,28 @@ def _tls(scenario: Scenario, certificate: str, key: str) -> list[str]:
     return [certificate, str(files[0]), key, str(files[1])]
 
 
+DEFAULT_THREADS = "4"
+"""How many threads fastserve has for WSGI, if nobody says: the others get as many."""
+
+
+def _threads(scenario: Scenario) -> str:
+    return DEFAULT_THREADS if scenario.threads is None else str(scenario.threads)
+
+
+def _is_wsgi(scenario: Scenario) -> bool:
+    return scenario.interface == "wsgi"
+
+
 def _fastserve(scenario: Scenario, module: str = "fastserve") -> list[str]:
     log = [] if scenario.access_log else ["--no-access-log"]
+    threads = [] if scenario.threads is None or module != "fastserve" else ["--threads", str(scenario.threads)]
     tls = _tls(scenario, "--ssl-certfile", "--ssl-keyfile")
-    return ["-m", module, scenario.app, "--port", "0", "--timeout-keep-alive", KEEP_ALIVE, *log, *tls]
+    return ["-m", module, scenario.app, "--port", "0", "--timeout-keep-alive", KEEP_ALIVE, *log, *threads, *tls]
 
 
-def _uvicorn(scenario: Scenario) -> list[str]:
+def _uvicorn(scenario: Scenario) -> list[str] | None:
+    if _is_wsgi(scenario):
+        return None
     return [*_fastserve(scenario, "uvicorn"), "--loop", "uvloop", "--http", "httptools"]
 
 
@@ -93,18 +110,24 @@ def _baseline(scenario: Scenario) -> list[str] | None:
 
 def _granian(scenario: Scenario) -> list[str]:
     log = ["--access-log"] if scenario.access_log else ["--no-access-log"]
-    return ["-m", "granian", "--interface", "asgi", "--port", "0", "--loop", "uvloop", *log,
-            *_tls(scenario, "--ssl-certificate", "--ssl-keyfile"), scenario.app]  # fmt: skip
+    start = ["-m", "granian", "--port", "0", "--interface", scenario.interface]
+    kind = ["--blocking-threads", _threads(scenario)] if _is_wsgi(scenario) else ["--loop", "uvloop"]
+    return [*start, *kind, *log, *_tls(scenario, "--ssl-certificate", "--ssl-keyfile"), scenario.app]
 
 
 def _gunicorn(scenario: Scenario) -> list[str]:
     log = ["--access-logfile", "-"] if scenario.access_log else []
     log += _tls(scenario, "--certfile", "--keyfile")
-    start = ["-m", "gunicorn", "--worker-class", "asgi"]
+    kind = ["asgi"]
+    if _is_wsgi(scenario):
+        kind = ["sync"] if scenario.threads == 1 else ["gthread", "--threads", _threads(scenario)]
+    start = ["-m", "gunicorn", "--worker-class", *kind]
     return [*start, "--bind", "127.0.0.1:0", "--keep-alive", KEEP_ALIVE, *log, scenario.app]
 
 
-def _hypercorn(scenario: Scenario) -> list[str]:
+def _hypercorn(scenario: Scenario) -> list[str] | None:
+    if _is_wsgi(scenario):
+        return None
     log = ["--access-logfile", "-"] if scenario.access_log else []
     log += _tls(scenario, "--certfile", "--keyfile")
     start = ["-m", "hypercorn", "--worker-class", "uvloop"]
@@ -112,13 +135,13 @@ def _hypercorn(scenario: Scenario) -> list[str]:
 
 
 def _socketify(scenario: Scenario) -> list[str] | None:
-    if scenario.access_log or scenario.tls:
+    if scenario.access_log or scenario.tls or _is_wsgi(scenario):
         return None
     return ["-m", "socketify", scenario.app, "--port", "{port}", "--workers", "1", "--lifespan", "off"]
 
 
 def _fastpysgi(scenario: Scenario) -> list[str] | None:
-    if scenario.access_log or scenario.tls or scenario.websocket:
+    if scenario.access_log or scenario.tls or scenario.websocket or (_is_wsgi(scenario) and scenario.threads != 1):
         return None
     start = ["-c", "import fastpysgi; fastpysgi.run_from_cli()"]
     return [*start, "--host", "127.0.0.1", "--port", "{port}", scenario.app]
@@ -126,6 +149,43 @@ def _fastpysgi(scenario: Scenario) -> list[str] | None:
 
 def _picows(scenario: Scenario) -> list[str] | None:
     return ["-m", "bench.load.picows_echo"] if scenario.websocket and not scenario.tls else None
+
+
+def _wsgi_program(text: str) -> Callable[[Scenario], list[str]]:
+    """The arguments of a program that finds `app`, `port` and `threads` made."""
+    begin = "import sys; from pkgutil import resolve_name; "
+    names = "app, port, threads = resolve_name(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3]); "
+    return lambda scenario: ["-c", begin + names + text, scenario.app, "{port}", _threads(scenario)]
+
+
+def _bjoern(scenario: Scenario) -> list[str] | None:
+    if not _is_wsgi(scenario) or scenario.threads != 1:
+        return None
+    return _wsgi_program("import bjoern; bjoern.run(app, '127.0.0.1', port)")(scenario)
+
+
+def _waitress(scenario: Scenario) -> list[str] | None:
+    if not _is_wsgi(scenario):
+        return None
+    return _wsgi_program("import waitress; waitress.serve(app, host='127.0.0.1', port=port, threads=threads)")(scenario)
+
+
+def _cheroot(scenario: Scenario) -> list[str] | None:
+    if not _is_wsgi(scenario):
+        return None
+    start = "from cheroot.wsgi import Server; Server(('127.0.0.1', port), app, numthreads=threads, timeout=75).start()"
+    return _wsgi_program(start)(scenario)
+
+
+def _uwsgi(scenario: Scenario) -> list[str] | None:
+    if not _is_wsgi(scenario):
+        return None
+    # Its program is installed beside the interpreter, and finds packages only where it is told to.
+    program = "import os, sys; path = os.path.dirname(sys.executable) + '/uwsgi'; "
+    start = program + "os.execv(path, ['uwsgi', '-H', sys.prefix, *sys.argv[1:]])"
+    module = ["--need-app", "--module", scenario.app, "--die-on-term", "--disable-logging"]
+    kind = [] if scenario.threads == 1 else ["--threads", _threads(scenario)]
+    return ["-c", start, "--http", "127.0.0.1:{port}", "--http-keepalive", *module, *kind]
 
 
 FASTSERVE, UVICORN, C_LOOP, SOCKETIFY, PICOWS = "fastserve", "uvicorn", "c", "socketify", "picows"
@@ -142,6 +202,10 @@ SERVERS: dict[str, Server] = {
         Server("fastpysgi", "fastpysgi", _fastpysgi),
         Server(SOCKETIFY, "socketify", _socketify),
         Server(PICOWS, "picows", _picows, announces=True),
+        Server("bjoern", "bjoern", _bjoern),
+        Server("uwsgi", "uwsgidecorators", _uwsgi, distribution="uWSGI"),
+        Server("waitress", "waitress", _waitress),
+        Server("cheroot", "cheroot", _cheroot),
     )
 }
 MAIN = (FASTSERVE, UVICORN, C_LOOP)
@@ -161,8 +225,8 @@ def process_tree(root: int) -> list[int]:
     return tree
 
 
-def listening_port(pids: list[int]) -> int | None:
-    """The TCP port one of the processes listens on, as the kernel tells it."""
+def listening_port(pids: list[int], wanted: int | None = None) -> int | None:
+    """The TCP port one of the processes listens on, as the kernel tells it; with `wanted` only that one."""
     listening: dict[str, int] = {}
     for table in ("tcp", "tcp6"):
         for line in Path(f"/proc/net/{table}").read_text().splitlines()[1:]:
@@ -174,7 +238,7 @@ def listening_port(pids: list[int]) -> int | None:
             for descriptor in os.listdir(f"/proc/{pid}/fd"):
                 with suppress(OSError):
                     port = listening.get(os.readlink(f"/proc/{pid}/fd/{descriptor}"))
-                    if port is not None:
+                    if port is not None and wanted in (None, port):
                         return port
     return None
 
@@ -215,14 +279,14 @@ def _tail(log: Path, lines: int = 12) -> str:
         return "\n".join("    " + line for line in file.read().decode(errors="replace").splitlines()[-lines:])
 
 
-def _wait_for_port(server: Server, process: "subprocess.Popen[bytes]", log: Path) -> int:
+def _wait_for_port(server: Server, process: "subprocess.Popen[bytes]", log: Path, wanted: int | None) -> int:
     deadline = time.monotonic() + START_LIMIT
     while True:
         if server.announces:
             said = ANNOUNCEMENT.search(log.read_text(errors="replace"))
             port = int(said[1]) if said else None
         else:
-            port = listening_port(process_tree(process.pid))
+            port = listening_port(process_tree(process.pid), wanted)
         if port is not None:
             return port
         if process.poll() is not None:
@@ -259,8 +323,10 @@ def running(
     command = server.command(scenario)
     if command is None:
         raise ServerError(f"{server.name} has nothing comparable to {scenario.name}")
-    if "{port}" in command:
-        command[command.index("{port}")] = str(free_port())
+    port = None
+    if any("{port}" in word for word in command):
+        port = free_port()
+        command = [word.replace("{port}", str(port)) for word in command]
     search = os.pathsep.join(dict.fromkeys((str(server.folder), str(ROOT))))
     environment = {**os.environ, **(variables or {}), "PYTHONPATH": search}
     with tempfile.TemporaryDirectory(prefix="fastserve-load-") as folder:
@@ -271,7 +337,7 @@ def running(
                 start_new_session=True,
             )  # fmt: skip
         try:
-            yield Running(process, _wait_for_port(server, process, log), log)
+            yield Running(process, _wait_for_port(server, process, log, port), log)
         finally:
             _signal_group(process, signal.SIGTERM)
             try:

@@ -18,16 +18,16 @@ def detect(app: Any) -> Interface:
 
     Everything else would be ASGI 2. Of those, the ones that cannot be called with a scope alone are told apart by
     what they can be called with: `(environ, start_response)` is WSGI, `(scope, receive, send)` ASGI 3. A function that
-    can be called with anything is what the one callable that it encloses is.
+    can be called with anything is what the one callable that it encloses is; one that takes a first argument and any
+    others is WSGI, unless it calls the first `scope`.
     """
     if inspect.isclass(app):
         if hasattr(app, "__await__"):
             return "asgi3"
     elif inspect.iscoroutinefunction(app) or inspect.iscoroutinefunction(getattr(app, "__call__", None)):  # noqa: B004
         return "asgi3"
-    try:
-        signature = inspect.signature(app)
-    except (TypeError, ValueError):
+    signature = _signature(app)
+    if signature is None:
         return "asgi2"
     if _names(signature) in _WSGI_NAMES:
         return "wsgi"
@@ -35,7 +35,7 @@ def detect(app: Any) -> Interface:
         # Its parameters say nothing; what it calls may.
         verdicts = {detect(inner) for inner in _enclosed(app)}
         return verdicts.pop() if len(verdicts) == 1 else "asgi2"
-    if not _takes(signature, 1):
+    if not _takes(signature, 1) or _takes_more(signature):
         if _takes(signature, 2):
             return "wsgi"
         if _takes(signature, 3):
@@ -64,6 +64,25 @@ def _enclosed(app: Any) -> list[Any]:
 
 def _names(signature: inspect.Signature) -> tuple[str, ...]:
     return tuple(signature.parameters)[:2]
+
+
+def _signature(app: Any) -> inspect.Signature | None:
+    """How `app` can be called, if that is known."""
+    try:
+        return inspect.signature(app)
+    except (TypeError, ValueError):
+        pass
+    try:
+        # An object that is a descriptor as well, as WebOb's decorator makes, is taken for a built-in function.
+        return inspect.signature(type(app).__call__.__get__(app))
+    except (AttributeError, TypeError, ValueError):
+        return None
+
+
+def _takes_more(signature: inspect.Signature) -> bool:
+    """Whether what follows a first argument is left open, as by WebOb's decorator."""
+    kinds = [parameter.kind for parameter in signature.parameters.values()]
+    return inspect.Parameter.VAR_POSITIONAL in kinds and next(iter(signature.parameters)) != "scope"
 
 
 def _takes(signature: inspect.Signature, count: int) -> bool:

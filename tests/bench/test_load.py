@@ -6,6 +6,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +14,9 @@ import pytest
 
 from bench.load import __main__ as load
 from bench.load.build import program
-from bench.load.measure import Load
+from bench.load.measure import Cores, Load, measure_load
 from bench.load.report import Result, ratio, target_lines
-from bench.load.scenarios import SCENARIOS, Figure, Scenario, Target
+from bench.load.scenarios import SCENARIOS, SMALL, Figure, Scenario, Target
 from bench.load.servers import SERVERS, running
 from tests.authority import needs_openssl
 
@@ -372,3 +373,33 @@ class TestReport:
             "target for fastserve: ≤ 2 µs of user time: 2.40, MISSED by 20%",
             "target for fastserve: ≤ 1.5 × the C loop's CPU: not measured",
         ]
+
+    def test_the_best_of_the_others_is_the_one_to_beat(self) -> None:
+        scenario = Scenario("x", "x", "m:a", targets=(Target(Figure.CPU_OF_BEST, 1.0), Target(Figure.P99, 2.0)))
+        row = {
+            name: Result(loads=[load_of(cpu)]) for name, cpu in (("fastserve", 8), ("slow", 20), ("best", 5), ("c", 1))
+        }
+        assert target_lines({"x": row}, scenario) == [
+            "target for fastserve: ≤ 1 of the CPU of the best of the others: 1.60, MISSED by 60%",
+            "target for fastserve: ≤ 2 µs in the 99th percentile: 3.00, MISSED by 50%",
+        ]
+        del row["slow"], row["best"]
+        assert target_lines({"x": row}, scenario)[0].endswith("not measured")
+
+
+def test_every_server_has_a_command_or_none_for_every_scenario() -> None:
+    for scenario in SCENARIOS:
+        commands = {name: server.command(scenario) for name, server in SERVERS.items() if name != "c"}
+        assert commands["fastserve"]
+        if scenario.interface == "wsgi":
+            assert commands["uvicorn"] is None
+            assert (commands["bjoern"] is not None) == (scenario.threads == 1)
+
+
+def test_the_load_beside_is_there_and_not_measured() -> None:
+    scenario = Scenario("x", "x", "", SMALL, connections=1, beside=("--target", "/beside", "--connections", "3"))
+    alone = measure_load(SERVERS["c"], replace(scenario, beside=None), Cores(None, None), 0.2, 0.0)
+    disturbed = measure_load(SERVERS["c"], scenario, Cores(None, None), 0.2, 0.0)
+    assert not alone.errors + disturbed.errors
+    # What the server does for the others is in its time, and not in the requests.
+    assert disturbed.cpu_us > alone.cpu_us * 1.5

@@ -151,7 +151,8 @@ class Process:
 
     @property
     def port(self) -> int:
-        return int(self.wait_for(r"running on https?://\S+:(\d+) ")[1])
+        # gunicorn says it in its own words.
+        return int(self.wait_for(r"(?:running on|Listening at:) https?://\S+:(\d+) ")[1])
 
     def connect(self, path: str | None = None) -> socket.socket:
         if path is not None:
@@ -196,6 +197,16 @@ class Process:
         self.send_signal(number)
         return self.wait()
 
+    def kill(self) -> None:
+        """End it and all its descendants, unless it has ended."""
+        if self.child.poll() is None:
+            family = descendants(self.child.pid)
+            self.child.kill()
+            for pid in family:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
+        self.wait()
+
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
@@ -209,6 +220,13 @@ def start(folder: Path) -> Iterator[Callable[..., Process]]:
 
     `prefix` is a command that ends by executing the one that follows it.
     """
+    with starting(folder) as start:
+        yield start
+
+
+@contextlib.contextmanager
+def starting(folder: Path) -> Iterator[Callable[..., Process]]:
+    """What `start` is, for as long as the block lasts: then whatever still runs is killed."""
     processes: list[Process] = []
 
     def start(*arguments: str, server: str = "fastserve", prefix: Sequence[str] = (), **options: object) -> Process:
@@ -216,15 +234,11 @@ def start(folder: Path) -> Iterator[Callable[..., Process]]:
         processes.append(process)
         return process
 
-    yield start
-    for process in processes:
-        if process.child.poll() is None:
-            family = descendants(process.child.pid)
-            process.child.kill()
-            for pid in family:
-                with contextlib.suppress(ProcessLookupError):
-                    os.kill(pid, signal.SIGKILL)
-        process.wait()
+    try:
+        yield start
+    finally:
+        for process in processes:
+            process.kill()
 
 
 def descendants(pid: int) -> list[int]:
