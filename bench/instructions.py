@@ -277,7 +277,7 @@ def read_options(arguments: Sequence[str] | None) -> argparse.Namespace:
         prog="python -m bench.instructions", description="Instructions per request, compared with the recorded ones."
     )
     does = parser.add_mutually_exclusive_group()
-    does.add_argument("--check", action="store_true", help=f"fail on a loss of more than {LIMIT:.0%}")
+    does.add_argument("--check", action="store_true", help=f"fail on a loss of more than {LIMIT:.0%}%")
     does.add_argument("--record", action="store_true", help=f"write the counts to {RECORDED.name}")
     does.add_argument("--profile", action="store_true", help="print what each function takes, with callgrind")
     parser.add_argument("--scenario", action="append", choices=SCENARIOS, help="only this one; may be repeated")
