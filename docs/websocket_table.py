@@ -78,11 +78,9 @@ def section(found: Sequence[Verdict]) -> str:
 
 def options() -> str:
     """The options that only WebSocket has."""
-    rows = [
-        f"| {switch(option)} | {default(option)} | {option.description} |"
-        for option in OPTIONS.values()
-        if option.group == "WebSocket"
-    ]
+    found = [option for option in OPTIONS.values() if option.group == "WebSocket"]
+    cells = [[switch(option), default(option), option.description] for option in found]
+    rows = ["| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in cells]
     return "| option | default | meaning |\n|---|---|---|\n" + "\n".join(rows)
 
 

@@ -267,7 +267,11 @@ cdef class LoopStream(Stream):
     cdef int shutdown(self) except -1:
         if not self.closing:
             if self.transport.can_write_eof():
-                self.transport.write_eof()
+                try:
+                    self.transport.write_eof()
+                except OSError:
+                    # asyncio's asks the socket at once, which the peer may have reset; connection_lost() follows.
+                    return 0
             else:
                 return self.close()
         return 0

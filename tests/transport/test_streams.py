@@ -102,6 +102,21 @@ def test_unix_socket(serve, tmp_path):
     serve(hello, scenario, family=socket.AF_UNIX, address=path)
 
 
+def test_malformed_request_of_a_client_that_is_gone(serve, caplog):
+    async def scenario(served):
+        client = await served.connect()
+        await served.send(client, GET)
+        assert await served.read(client, len(OK)) == OK
+        # Both are in the kernel before the server looks; its answer is answered by a reset.
+        client.send(b"nonsense\r\n\r\n")
+        client.close()
+        await served.until(lambda: served.worker.connections == 0)
+        assert served.worker.rejected == 1
+
+    serve(hello, scenario)
+    assert [record.getMessage() for record in caplog.records if "Exception" in record.getMessage()] == []
+
+
 def test_proxy_protocol(serve):
     """In the first read or cut, once for the connection; in its own worker's words from there on."""
 
