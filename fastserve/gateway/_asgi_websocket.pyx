@@ -124,7 +124,7 @@ cdef class WebSocketCycle(Awaited):
     cdef object awaited(self, int kind):
         cdef dict message
         if kind == ROOM:
-            return None if self.websocket.phase != WEBSOCKET_OPEN or self.websocket.writable() else NOT_YET
+            return None if self.websocket.phase >= WEBSOCKET_CLOSING or self.websocket.writable() else NOT_YET
         message = self._message()
         return NOT_YET if message is None else message
 

@@ -34,7 +34,7 @@ cdef class WebSocketConnection(Connection):
     cdef Http1WebSocket websocket
     cdef MessageReader reader       # None between two messages without compression: one is borrowed
     cdef MessageWriter writer
-    # Bytes received that the queue had no room for: in `input`, or where received() was given them while it runs.
+    # Bytes received that there was no room for: in `input`, or where received() was given them while it runs.
     cdef Buffer input
     cdef const char* rest
     cdef Py_ssize_t rest_size
@@ -47,10 +47,11 @@ cdef class WebSocketConnection(Connection):
     cdef unsigned char paused       # we asked the stream to stop reading
     cdef unsigned char ending       # nothing is read any more
 
-    # Read messages while there are bytes and the queue has room.
+    # Read messages while there are bytes and room for them.
     cdef int _fill(self) except -1
     cdef MessageReader _borrow(self)
-    cdef bint _has_room(self) noexcept
+    # Neither waits too much for the application, nor output for the client: what it sends may want an answer.
+    cdef bint _has_room(self) except -1
     # Keep what could not be read beyond received().
     cdef int _hold(self) except -1
     cdef int _resume(self) except -1

@@ -251,7 +251,7 @@ cdef class Http1WebSocket(WebSocket):
         if self.queued == 0 and connection.rest_size:
             connection._fill()
         message = WebSocket.take(self)
-        if self.queued == 0 and connection.paused and connection.rest_size == 0:
+        if self.queued == 0 and connection.paused and connection.rest_size == 0 and connection._has_room():
             connection._resume()
         return message
 
@@ -341,11 +341,13 @@ cdef class WebSocketConnection(Connection):
             return responder.disconnected()
         return responder.body_arrived() if websocket.queued else 0
 
-    cdef bint _has_room(self) noexcept:
+    cdef bint _has_room(self) except -1:
         cdef Http1WebSocket websocket = self.websocket
         cdef Py_ssize_t limit = websocket.upgrade.max_queue
-        if websocket.phase != WEBSOCKET_OPEN:
+        if websocket.phase != WEBSOCKET_OPEN or self.stream is None:
             return True
+        if self.stream.blocked and self.stream.pending() > OUTPUT_HIGH_WATER:
+            return False
         return websocket.queued_size < QUEUE_HIGH_WATER and (limit == 0 or websocket.queued < limit)
 
     cdef int _hold(self) except -1:
@@ -486,6 +488,12 @@ cdef class WebSocketConnection(Connection):
         cdef Responder responder = self.websocket.exchange.responder
         self.worker.now = self.worker.clock.now()
         self.write_deadline = FOREVER
+        if self.paused and not self.ending:
+            self._fill()
+            if self.rest_size == 0 and self._has_room():
+                self._resume()
+            self._tell()
+            self.release_output()
         return responder.drained() if responder is not None else 0
 
     cdef int lost(self, object reason) except -1:

@@ -688,6 +688,50 @@ def test_send_waits_for_a_slow_client(run):
     run(application, scenario)
 
 
+def test_client_that_reads_nothing_and_wants_answers_is_not_read(run):
+    async def scenario(bench):
+        stream = await opened(bench, capacity=1000)
+        pings = frame(PING, bytes(100)) * 100
+        count = 0
+        while not stream.paused:
+            await bench.io(stream.feed, pings)
+            count += 100
+            assert stream.waiting < 100_000
+        # What the kernel had brought already waits as it is.
+        before = stream.waiting
+        await bench.io(stream.feed, pings + frame(TEXT, b"hello"))
+        assert stream.waiting == before
+        stream.capacity = None
+        await bench.io(stream.drain)
+        assert not stream.paused
+        assert frames(stream) == [(0x80 | PONG, bytes(100))] * (count + 100) + [(TEXT_FRAME, b"hello")]
+
+    run(Recorder(echo=True), scenario)
+
+
+def test_denial_waits_for_a_slow_client(run):
+    progress = []
+
+    async def application(scope, receive, send):
+        await send(START)
+        for number in range(10):
+            await send(BODY | {"body": bytes(50_000), "more_body": True})
+            progress.append(number)
+        await send(BODY)
+
+    async def scenario(bench):
+        stream = bench.connect(capacity=1000)
+        await bench.io(stream.feed, OPENING)
+        await bench.turns()
+        assert len(progress) < 4
+        stream.capacity = None
+        await bench.io(stream.drain)
+        assert len(progress) == 10
+        assert stream.take().endswith(b"\r\n0\r\n\r\n")
+
+    run(application, scenario)
+
+
 def test_client_that_reads_nothing_is_cut_off(run):
     async def application(scope, receive, send):
         await send(ACCEPT)
