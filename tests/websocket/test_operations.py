@@ -15,6 +15,25 @@ from tests.websocket.conftest import ON_UVICORN, SUBJECT
 
 APPLICATION = "tests.websocket.apps.plain:app"
 
+PROGRAM = """
+import uvicorn
+from uvicorn.protocols.utils import ClientDisconnected
+
+async def app(scope, receive, send):
+    if scope["type"] != "websocket":
+        raise NotImplementedError
+    await receive()
+    await send({"type": "websocket.accept"})
+    while (await receive())["type"] == "websocket.receive":
+        await send({"type": "websocket.send", "text": "received"})
+    try:
+        await send({"type": "websocket.send", "text": "late"})
+    except ClientDisconnected:
+        print("caught", flush=True)
+
+uvicorn.run(app, port=0, ws="websockets", ws_max_size=1000, ws_ping_interval=None, lifespan="off")
+"""
+
 
 @pytest.fixture
 def serve(start):
@@ -272,3 +291,15 @@ def test_gunicorn(start, worker):
     assert server.wait() == 0
     server.wait_for("first: disconnect 1012")
     server.wait_for("second: disconnect 1012")
+
+
+def test_in_uvicorns_place(start, folder):
+    """A program that names uvicorn: its exception, and its arguments for WebSocket."""
+    (folder / "program.py").write_text(PROGRAM)
+    server = start("program.py", server="fastserve.compat")
+    with connect(server, "/") as client:
+        client.text("x" * 1000)
+        assert client.receive() == ("text", "received")
+        client.text("x" * 1001)
+        assert client.finish()[0][:2] == ("close", 1009)
+    server.wait_for("^caught$")
