@@ -41,6 +41,7 @@ from fastserve._exchange cimport (
 from fastserve._fields cimport HEAD, build_fields, method_name
 from fastserve._head cimport HeadMemory
 from fastserve._live cimport COUNTING
+from fastserve._messages cimport CLOSE_SERVICE_RESTART
 from fastserve._parser cimport (
     HEAD_CHUNKED,
     HEAD_EXPECT_CONTINUE,
@@ -57,6 +58,7 @@ from fastserve._parser cimport (
     reset_chunked,
     reset_head,
 )
+from fastserve._websocket cimport WebSocket
 from fastserve.protocol._connection cimport Connection, Stream, Upgrade, WorkerState
 from fastserve.protocol._timers cimport FOREVER
 
@@ -708,9 +710,21 @@ cdef class Http1Connection(Connection):
             return 0
         if self._is_idle():
             return self._leave()
-        if self.worker.draining and self.exchange is not None and not self.exchange.committed and self._is_last():
-            self.persistent = False
+        if self.worker.draining and self.exchange is not None and not self.exchange.committed:
+            if self.exchange.websocket is not None and self.exchange.phase == RESPONSE_EXPECTED:
+                return self._refuse_websocket()
+            if self._is_last():
+                self.persistent = False
         return 0
+
+    cdef int _refuse_websocket(self) except -1:
+        # A WebSocket that nobody has accepted until now would be closed as soon as it is: no other worker can go on.
+        cdef Http1Exchange exchange = self.exchange
+        cdef WebSocket websocket = exchange.websocket
+        websocket.over(CLOSE_SERVICE_RESTART, "")
+        self._respond(exchange, 503, b"Service Unavailable", TEXT_PLAIN)
+        self._finish()
+        return self._detach(exchange)
 
     cdef bint _is_idle(self) noexcept:
         return (self.reading == READ_HEAD and self.exchange is None and self.input is None and self.late is None
