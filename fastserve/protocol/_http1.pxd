@@ -95,7 +95,7 @@ cdef class Http1Exchange(Exchange):
     cdef unsigned char announced_trailers
     cdef int64_t sent               # body bytes
 
-    cdef int _commit(self, bint more) except -1
+    cdef int _commit(self, bint more, Py_ssize_t size) except -1
     cdef int _complete(self) except -1
     # Tell a log that is told at the end.
     cdef int _note(self, AccessLog log) except -1

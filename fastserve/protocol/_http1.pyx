@@ -877,14 +877,15 @@ cdef class Http1Exchange(Exchange):
         self.held = None
         return 0
 
-    cdef int _commit(self, bint more) except -1:
-        # The first body message is here: decide the framing and end the head.
+    cdef int _commit(self, bint more, Py_ssize_t size) except -1:
+        # The first body message is here, with `size` bytes: decide the framing and end the head.
         cdef Http1Connection connection = self.connection
         cdef WorkerState worker = connection.worker
         cdef Buffer output = worker.output
         cdef bytes held = self.held
         cdef AccessLog log = worker.access_log
         cdef Py_ssize_t begin = self.head_start if held is None else output.size
+        cdef bytes length
         if held is not None:
             output.append(PyBytes_AS_STRING(held), PyBytes_GET_SIZE(held))
             self.held = None
@@ -897,6 +898,11 @@ cdef class Http1Exchange(Exchange):
         if not self.bodiless and self.facts.content_length < 0:
             if self.minor == 0:
                 connection.persistent = False
+            elif self.websocket is not None and not more and not self.announced_trailers:
+                # Clients for WebSocket alone may not know chunks.
+                self.facts.content_length = size
+                length = b"content-length: %d\r\n" % size
+                output.append(PyBytes_AS_STRING(length), PyBytes_GET_SIZE(length))
             else:
                 self.chunked = True
         if not connection.persistent:
@@ -946,7 +952,7 @@ cdef class Http1Exchange(Exchange):
         connection.claim_output()
         output = connection.worker.output
         if not self.committed:
-            self._commit(more)
+            self._commit(more, size)
         self.sent += size
         if size and not self.bodiless:
             if self.chunked:
