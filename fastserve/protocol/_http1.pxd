@@ -79,6 +79,7 @@ cdef class Http1Connection(Connection):
     # The worker stops, and nobody takes the connection over: the next response is the last.
     cdef bint _is_last(self) noexcept
     # Idle, in a worker that stops: leave, now or when it is time.
+    cdef int _refuse_websocket(self) except -1
     cdef int _leave(self) except -1
     cdef int _pause(self) except -1
     cdef int _resume(self) except -1

@@ -43,6 +43,7 @@ from fastserve._exchange cimport (
 from fastserve._fields cimport HEAD, build_fields, method_name
 from fastserve._head cimport HeadMemory
 from fastserve._live cimport COUNTING
+from fastserve._messages cimport CLOSE_SERVICE_RESTART
 from fastserve._parser cimport (
     HEAD_CHUNKED,
     HEAD_EXPECT_CONTINUE,
@@ -59,6 +60,7 @@ from fastserve._parser cimport (
     reset_chunked,
     reset_head,
 )
+from fastserve._websocket cimport WebSocket
 from fastserve.protocol._connection cimport Connection, Stream, Upgrade, WorkerState
 from fastserve.protocol._timers cimport FOREVER
 
@@ -711,9 +713,21 @@ cdef class Http1Connection(Connection):
             return 0
         if self._is_idle():
             return self._leave()
-        if self.worker.draining and self.exchange is not None and not self.exchange.committed and self._is_last():
-            self.persistent = False
+        if self.worker.draining and self.exchange is not None and not self.exchange.committed:
+            if self.exchange.websocket is not None and self.exchange.phase == RESPONSE_EXPECTED:
+                return self._refuse_websocket()
+            if self._is_last():
+                self.persistent = False
         return 0
+
+    cdef int _refuse_websocket(self) except -1:
+        # A WebSocket that nobody has accepted until now would be closed as soon as it is: no other worker can go on.
+        cdef Http1Exchange exchange = self.exchange
+        cdef WebSocket websocket = exchange.websocket
+        websocket.over(CLOSE_SERVICE_RESTART, "")
+        self._respond(exchange, 503, b"Service Unavailable", TEXT_PLAIN)
+        self._finish()
+        return self._detach(exchange)
 
     cdef bint _is_idle(self) noexcept:
         return (self.reading == READ_HEAD and self.exchange is None and self.input is None and self.late is None
@@ -885,7 +899,7 @@ cdef class Http1Exchange(Exchange):
         cdef bytes held = self.held
         cdef AccessLog log = worker.access_log
         cdef Py_ssize_t begin = self.head_start if held is None else output.size
-        if held is not None:
+            if held is not None:
             output.append(PyBytes_AS_STRING(held), PyBytes_GET_SIZE(held))
             self.held = None
         self.head_start = -1
@@ -895,7 +909,9 @@ cdef class Http1Exchange(Exchange):
                 connection.expects_continue or connection.body_left > DRAIN_LIMIT):
             connection.persistent = False
         if not self.bodiless and self.facts.content_length < 0:
-            if self.measure and not more and not self.facts.chunked and not self.announced_trailers:
+            # Clients for WebSocket alone may not know chunks.
+            if (self.measure or self.websocket is not None) and not (
+                    more or self.facts.chunked or self.announced_trailers):
                 self.facts.content_length = size
                 _append_length(output, size)
             elif self.minor == 0:

@@ -108,7 +108,7 @@ def head_lines(response):
     fields = [normalise.field(line) for line in response.fields]
     fields = sorted(f"{name.lower()}: {value}" for name, _, value in (line.partition(": ") for line in fields))
     if response.status != 101:
-        fields = [line for line in fields if line.startswith("x-why")]
+        fields = [line for line in fields if line.startswith(("x-why", "content-length"))]
     return [response.status_line, *fields, repr(response.body)]
 
 
@@ -144,6 +144,11 @@ def without_words(lines):
 def without_complaint(lines):
     """uvicorn complains of an application that has refused as it should."""
     return [line for line in lines if line != "ERROR:    ASGI callable returned without completing handshake."]
+
+
+def without_length(lines):
+    """uvicorn collects the pieces of a body; we send them as they come."""
+    return [line for line in without_complaint(lines) if not line.startswith("content-length")]
 
 
 def ending(lines):
@@ -219,7 +224,7 @@ CONVERSATIONS = [
     Conversation("deny-with-code", ["receive", CLOSE | {"code": 4003, "reason": "why"}]),
     Conversation("deny-before-receive", [CLOSE]),
     Conversation(
-        "denial-response",
+        "denial-response-in-pieces",
         [
             "receive",
             {
@@ -229,6 +234,16 @@ CONVERSATIONS = [
             },
             {"type": "websocket.http.response.body", "body": "no ", "more_body": True},
             {"type": "websocket.http.response.body", "body": "ticket"},
+            "receive",
+        ],
+        view=without_length,
+    ),
+    Conversation(
+        "denial-response",
+        [
+            "receive",
+            {"type": "websocket.http.response.start", "status": 401, "headers": [["x-why", "ticket"]]},
+            {"type": "websocket.http.response.body", "body": "no ticket"},
             "receive",
         ],
         view=without_complaint,

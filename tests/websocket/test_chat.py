@@ -73,6 +73,20 @@ def test_too_long(server):
         assert heard(ann)[:2] == ("left", "Ben")
 
 
+def test_too_slow(server):
+    """Who does not read is shown out in the end, and holds up nobody."""
+    with enter(server, "lobby", "Ann") as ann, enter(server, "lobby", "Ben") as ben:
+        assert [heard(ann)[1], heard(ann)[1]] == ["Ann", "Ben"]
+        # More than the kernel takes for a reader who does not read, and than the example lets wait.
+        for _ in range(60):
+            for _ in range(100):
+                ann.text("x" * 2000)
+            for _ in range(100):
+                assert heard(ann) == ("said", "Ann", "x" * 2000, None)
+        assert ben.finish()[-1] == ("close", 4004, "you read too slowly")
+        assert heard(ann) == ("left", "Ben", None, ["Ann"])
+
+
 def test_page(server):
     page = httpx.get(f"http://127.0.0.1:{server.port}/")
     assert page.status_code == 200
