@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from importlib import metadata, util
 from pathlib import Path
 
-from bench.load.build import program
+from bench.load.build import certificate_and_key, program
 from bench.load.scenarios import Scenario
 
 ROOT = Path(__file__).parents[2]
@@ -69,9 +69,18 @@ class Server:
             return "in place"
 
 
+def _tls(scenario: Scenario, certificate: str, key: str) -> list[str]:
+    """The server's options for certificate and key, where the scenario is about TLS."""
+    if not scenario.tls:
+        return []
+    files = certificate_and_key()
+    return [certificate, str(files[0]), key, str(files[1])]
+
+
 def _fastserve(scenario: Scenario, module: str = "fastserve") -> list[str]:
     log = [] if scenario.access_log else ["--no-access-log"]
-    return ["-m", module, scenario.app, "--port", "0", "--timeout-keep-alive", KEEP_ALIVE, *log]
+    tls = _tls(scenario, "--ssl-certfile", "--ssl-keyfile")
+    return ["-m", module, scenario.app, "--port", "0", "--timeout-keep-alive", KEEP_ALIVE, *log, *tls]
 
 
 def _uvicorn(scenario: Scenario) -> list[str]:
@@ -84,29 +93,32 @@ def _baseline(scenario: Scenario) -> list[str] | None:
 
 def _granian(scenario: Scenario) -> list[str]:
     log = ["--access-log"] if scenario.access_log else ["--no-access-log"]
-    return ["-m", "granian", "--interface", "asgi", "--port", "0", "--loop", "uvloop", *log, scenario.app]
+    return ["-m", "granian", "--interface", "asgi", "--port", "0", "--loop", "uvloop", *log,
+            *_tls(scenario, "--ssl-certificate", "--ssl-keyfile"), scenario.app]  # fmt: skip
 
 
 def _gunicorn(scenario: Scenario) -> list[str]:
     log = ["--access-logfile", "-"] if scenario.access_log else []
+    log += _tls(scenario, "--certfile", "--keyfile")
     start = ["-m", "gunicorn", "--worker-class", "asgi"]
     return [*start, "--bind", "127.0.0.1:0", "--keep-alive", KEEP_ALIVE, *log, scenario.app]
 
 
 def _hypercorn(scenario: Scenario) -> list[str]:
     log = ["--access-logfile", "-"] if scenario.access_log else []
+    log += _tls(scenario, "--certfile", "--keyfile")
     start = ["-m", "hypercorn", "--worker-class", "uvloop"]
     return [*start, "--bind", "127.0.0.1:0", "--keep-alive", KEEP_ALIVE, *log, scenario.app]
 
 
 def _socketify(scenario: Scenario) -> list[str] | None:
-    if scenario.access_log:
+    if scenario.access_log or scenario.tls:
         return None
     return ["-m", "socketify", scenario.app, "--port", "{port}", "--workers", "1", "--lifespan", "off"]
 
 
 def _fastpysgi(scenario: Scenario) -> list[str] | None:
-    if scenario.access_log:
+    if scenario.access_log or scenario.tls:
         return None
     start = ["-c", "import fastpysgi; fastpysgi.run_from_cli()"]
     return [*start, "--host", "127.0.0.1", "--port", "{port}", scenario.app]
