@@ -26,7 +26,7 @@ _AT_ONCE = 0.001
 THREADS: Final = 4
 """Threads that call a WSGI application, where nobody says how many."""
 
-SWITCH_INTERVAL: Final = 0.001
+SWITCH_INTERVAL: Final = 0.0005
 """Seconds for which a thread that computes keeps the others waiting, in workers with such threads. One of the others is
 the event loop: with Python's 5 ms it would wait for 40 where eight threads compute."""
 
