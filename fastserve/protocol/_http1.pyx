@@ -899,7 +899,7 @@ cdef class Http1Exchange(Exchange):
         cdef bytes held = self.held
         cdef AccessLog log = worker.access_log
         cdef Py_ssize_t begin = self.head_start if held is None else output.size
-            if held is not None:
+        if held is not None:
             output.append(PyBytes_AS_STRING(held), PyBytes_GET_SIZE(held))
             self.held = None
         self.head_start = -1

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import sys
 from collections.abc import Callable
 from typing import Any, Final, NamedTuple
 
@@ -25,6 +26,10 @@ _AT_ONCE = 0.001
 
 THREADS: Final = 4
 """Threads that call a WSGI application, where nobody says how many."""
+
+SWITCH_INTERVAL: Final = 0.0005
+"""Seconds for which a thread that computes keeps the others waiting, in workers with such threads. One of the others is
+the event loop: with Python's 5 ms it would wait for 40 where eight threads compute."""
 
 LONGEST_BODY: Final = 2**30
 """Bytes of a request's body for a WSGI application, where nobody says how many: it may be on the disk as a whole."""
@@ -134,8 +139,10 @@ def assemble(
                 logger=logging.getLogger("fastserve.error"),
             ),
         )
+    switch_interval = sys.getswitchinterval()
     if isinstance(gateway, ThreadedGateway):
         gateway.on_refused = worker.refuse
+        sys.setswitchinterval(min(switch_interval, SWITCH_INTERVAL))
 
     transport: Transport
     if certificates is not None:
@@ -153,6 +160,7 @@ def assemble(
         worker.close()
         if isinstance(gateway, ThreadedGateway):
             gateway.close()
+            sys.setswitchinterval(switch_interval)
         if access_log is not None:
             access_log.close()
 
