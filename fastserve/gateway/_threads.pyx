@@ -104,21 +104,20 @@ cdef class Threads:
                 count += 1
         return count
 
-    def end(self, timeout: float) -> list[str]:
+    def end(self, timeout: float) -> list[Slot]:
         """Have the threads end as soon as they have nothing to do, and wait for it up to `timeout` seconds.
 
-        Returns the names of those that have not: they go on, and nobody hears of what they do.
+        Returns those that have not: they go on, and nobody hears of what they do.
         """
         cdef Slot slot
         self.ending = True
         while self.idle:
             PyThread_release_lock((<Slot> self.idle.pop()).idle)
-        clock = threading.TIMEOUT_MAX if timeout is None else timeout
         left = []
         for slot in self.slots:
-            slot.thread.join(0 if slot.work is not None else clock)
+            slot.thread.join(0 if slot.work is not None else timeout)
             if slot.thread.is_alive():
-                left.append(slot.name)
+                left.append(slot)
         if self.fd >= 0:
             self.loop.remove_reader(self.fd)
             close(self.fd)

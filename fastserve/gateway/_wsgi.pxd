@@ -52,10 +52,13 @@ cdef class LoopCall(WsgiCall):
     cdef object pieces              # its iterator
     cdef object context             # contextvars.Context that all of it runs in
     cdef bint single                # the first piece is the only one
+    cdef bint is_file               # they are blocks of a file: more than what was announced is no mistake
     cdef bint stepping              # inside the application's iterator
 
     cdef int answer(self, object result) except -1
     cdef int send(self, object piece, bint more) except -1
+    # Whether the rest of a file is sent as a whole.
+    cdef bint send_file(self, object result) except -1
     cdef int go_on(self) except -1
     cdef int step(self) except -1
     cdef int finish(self, object error) except -1
@@ -66,5 +69,7 @@ cdef object call_application(WsgiCall call, dict environ)
 # Method and path, for the log.
 cdef str request_line(Exchange exchange)
 cdef bytes checked_piece(object piece)
+# (descriptor, offset, size) of the rest of a file of the system, or None.
+cdef tuple rest_of_file(object result)
 # Whether len() of it says how many pieces there are, and that is one.
 cdef bint is_single(object result) noexcept

@@ -14,6 +14,8 @@ is continued later.
 
 import io
 import logging
+import os
+import stat
 from asyncio import _get_running_loop, _set_running_loop
 from http import HTTPStatus
 from urllib.parse import quote
@@ -79,6 +81,21 @@ cdef bytes checked_piece(object piece):
     if isinstance(piece, (bytes, bytearray, memoryview)):
         return bytes(piece)
     raise TypeError(f"A WSGI application's response must consist of bytes, not {type(piece).__name__}.")
+
+
+cdef tuple rest_of_file(object result):
+    cdef object file = result.filelike
+    cdef int fd
+    try:
+        fd = file.fileno()
+        facts = os.fstat(fd)
+        if not stat.S_ISREG(facts.st_mode):
+            return None
+        # What a buffered file has read ahead is not lost: its own position counts.
+        offset = file.tell() if hasattr(file, "tell") else os.lseek(fd, 0, os.SEEK_CUR)
+    except (AttributeError, OSError, TypeError, ValueError):
+        return None
+    return fd, offset, max(0, facts.st_size - offset)
 
 
 cdef bint is_single(object result) noexcept:
@@ -313,6 +330,10 @@ cdef class LoopCall(WsgiCall):
             pieces = list(result)
         else:
             self.result = result
+            if type(result) is FileWrapper:
+                if self.send_file(result):
+                    return self.finish(None)
+                self.is_file = True
             self.single = is_single(result)
             self.pieces = iter(result)
             return self.go_on()
@@ -321,6 +342,14 @@ cdef class LoopCall(WsgiCall):
             self.send(pieces[index], True)
         self.send(pieces[last] if last >= 0 else EMPTY, False)
         return self.finish(None)
+
+    cdef bint send_file(self, object result) except -1:
+        cdef Exchange exchange = self.exchange
+        cdef tuple file
+        if not self.started or exchange.committed or not exchange.sends_files():
+            return False
+        file = rest_of_file(result)
+        return file is not None and exchange.send_file(file[0], file[1], file[2])
 
     cdef int send(self, object piece, bint more) except -1:
         cdef bytes content = checked_piece(piece)
@@ -360,6 +389,10 @@ cdef class LoopCall(WsgiCall):
             if not piece:
                 checked_piece(piece)
                 continue
+            if self.is_file and self.started and 0 <= exchange.left() < len(piece):
+                piece = piece[:exchange.left()]
+                if not piece:
+                    break
             if exchange.phase == RESPONSE_COMPLETE:
                 raise RuntimeError("Response content longer than Content-Length")
             last = self.single or exchange.method == "HEAD" or (

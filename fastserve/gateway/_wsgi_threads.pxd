@@ -44,6 +44,12 @@ cdef class ThreadCall(WsgiCall):
     cdef int spool                  # T: the descriptor of a temporary file, or -1
     cdef int64_t spool_end          # T: bytes written
     cdef int64_t spool_sent         # L: bytes of these that are sent
+    # A file that the kernel is to send.
+    cdef bint sends_files           # L: it would
+    cdef bint is_file               # T: what is yielded are blocks of one
+    cdef int file                   # T: its descriptor, or -1
+    cdef int64_t file_offset        # T
+    cdef int64_t file_size          # T: of the rest
     # A body that is read while the application runs.
     cdef bint late                  # the client waits for 100 Continue before it sends the body
     cdef bint asked                 # T: it may send it
@@ -60,6 +66,7 @@ cdef class ThreadCall(WsgiCall):
     cdef int attempt(self) except -1
     cdef int give_all(self, object pieces) except -1
     cdef int stream(self, object result) except -1
+    cdef bint give_file(self, object result) except -1
     cdef int finish(self) except -1
     cdef bint account(self, bytes piece) except -1
     cdef int overflow(self, bytes piece) except -1

@@ -30,7 +30,7 @@ class ThreadedGateway(WsgiGateway):
         multiprocess: bool = False,
         limit_queue: int = 1024,
         timeout_queue: float | None = 30.0,
-        limit_spool: int = 2**30,
+        limit_spool: int = 2**28,
         logger: Logger | None = None,
     ) -> None: ...
     @property

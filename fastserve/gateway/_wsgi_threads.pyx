@@ -26,7 +26,7 @@ from libc.stdint cimport int64_t
 
 from fastserve._chars cimport CHAR_TEXT, CHAR_TOKEN, char_is
 from fastserve._exchange cimport RESPONSE_COMPLETE, RESPONSE_EXPECTED, Exchange
-from fastserve.gateway._threads cimport Threads
+from fastserve.gateway._threads cimport Slot, Threads
 from fastserve.gateway._wsgi cimport (
     WsgiCall,
     WsgiGateway,
@@ -34,8 +34,11 @@ from fastserve.gateway._wsgi cimport (
     checked_piece,
     is_single,
     request_line,
+    rest_of_file,
 )
 from fastserve.gateway._wsgi_input cimport RequestBody
+
+from fastserve.gateway._wsgi import FileWrapper
 
 cdef extern from *:
     PyObject* PyIter_Next(object iterator) except? NULL
@@ -103,7 +106,7 @@ cdef class ThreadedGateway(WsgiGateway):
         multiprocess=False,
         limit_queue=1024,
         timeout_queue=30.0,
-        limit_spool=2**30,
+        limit_spool=2**28,
         logger=None,
     ):
         WsgiGateway.__init__(self, application, loop, root_path=root_path, multiprocess=multiprocess, logger=logger)
@@ -125,11 +128,17 @@ cdef class ThreadedGateway(WsgiGateway):
 
     def close(self, timeout: float = 1.0) -> None:
         """End the threads that have nothing to do; the others are named in the log and left."""
+        cdef Slot slot
+        cdef ThreadCall call
         if self.sweeper is not None:
             self.sweeper.cancel()
             self.sweeper = None
-        for name in self.threads.end(timeout):
-            self.logger.error("Thread %s has not come back from the application; it is left behind.", name)
+        for slot in self.threads.end(timeout):
+            call = <ThreadCall> slot.work
+            if call is not None and call.exchange is not None:
+                self.logger.error(
+                    "Thread %s has not come back from the application after %.1f s: %s; it is left behind.",
+                    slot.name, self.loop.time() - call.since, request_line(call.exchange))
 
     cdef int handle(self, Exchange exchange) except -1:
         cdef ThreadCall call = ThreadCall.__new__(ThreadCall)
@@ -137,7 +146,8 @@ cdef class ThreadedGateway(WsgiGateway):
         call.exchange = exchange
         call.outbox = []
         call.sending = []
-        call.spool = -1
+        call.spool = call.file = -1
+        call.sends_files = exchange.sends_files()
         call.left = -1
         call.bodiless = exchange.method == "HEAD"
         exchange.responder = call
@@ -155,10 +165,9 @@ cdef class ThreadedGateway(WsgiGateway):
     cdef int enqueue(self, ThreadCall call) except -1:
         if self.threads.waiting >= self.limit_queue:
             return self.refuse(call, f"{self.threads.waiting} requests wait for a thread already")
-        if self.timeout_queue:
-            call.since = self.loop.time()
-            if self.sweeper is None:
-                self.sweeper = self.loop.call_later(self.timeout_queue, self._sweep)
+        call.since = self.loop.time()
+        if self.timeout_queue and self.sweeper is None:
+            self.sweeper = self.loop.call_later(self.timeout_queue, self._sweep)
         return self.threads.put(call)
 
     def _sweep(self) -> None:
@@ -329,7 +338,9 @@ cdef class ThreadCall(WsgiCall):
             if exchange.phase == RESPONSE_EXPECTED:
                 exchange.reason = self.reason
                 exchange.start(self.status, self.fields, False)
-            if not self.send_some():
+            if self.file >= 0:
+                exchange.send_file(self.file, self.file_offset, self.file_size)
+            elif not self.send_some():
                 over = False
         if self.held and not self.waiting and self.has_room():
             (<ThreadedGateway> self.gateway).threads.release(self)
@@ -387,6 +398,9 @@ cdef class ThreadCall(WsgiCall):
         self.outbox = self.sending = []
         self.position = 0
         self.discard_body()
+        if self.file >= 0:
+            os.close(self.file)
+            self.file = -1
         if self.spool >= 0:
             (<ThreadedGateway> self.gateway).spooled -= self.spool_end - self.spool_sent
             self.spool_sent = self.spool_end
@@ -422,6 +436,10 @@ cdef class ThreadCall(WsgiCall):
         if type(result) is list or type(result) is tuple:
             return self.give_all(result)
         try:
+            if type(result) is FileWrapper:
+                self.is_file = True
+                if self.give_file(result):
+                    return 0
             return self.stream(result)
         finally:
             close = getattr(result, "close", None)
@@ -439,6 +457,22 @@ cdef class ThreadCall(WsgiCall):
                 self.outbox.append(content)
         return self.finish()
 
+    cdef bint give_file(self, object result) except -1:
+        cdef tuple file
+        if not self.started or self.under_way or not self.sends_files:
+            return False
+        file = rest_of_file(result)
+        if file is None:
+            return False
+        if self.left > file[2] and not self.bodiless:
+            raise RuntimeError("Response content shorter than Content-Length")
+        # The application may close its own.
+        self.file = os.dup(file[0])
+        self.file_offset = file[1]
+        self.file_size = file[2]
+        self.whole = True
+        return True
+
     cdef int stream(self, object result) except -1:
         cdef bint single = is_single(result)
         cdef object pieces = iter(result)
@@ -454,6 +488,10 @@ cdef class ThreadCall(WsgiCall):
             content = checked_piece(piece)
             if PyBytes_GET_SIZE(content) == 0:
                 continue
+            if self.is_file and 0 <= self.left < PyBytes_GET_SIZE(content):
+                content = content[:self.left]
+                if not content:
+                    return 0
             if self.whole:
                 raise RuntimeError("Response content longer than Content-Length")
             self.put(content)

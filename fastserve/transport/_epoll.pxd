@@ -6,7 +6,7 @@
 #   NativeChannel       what other workers pass on
 #   NativeStream      a connected socket in it: the Stream of a connection
 
-from libc.stdint cimport uint32_t
+from libc.stdint cimport int64_t, uint32_t
 
 from fastserve._buffer cimport Buffer
 from fastserve.protocol._connection cimport Stream, WorkerState
@@ -61,6 +61,13 @@ cdef class NativeChannel(Source):
     pass
 
 
+cdef class FilePart:
+    # A part of a file that is yet to be sent.
+    cdef int fd                     # ours
+    cdef int64_t offset
+    cdef int64_t count
+
+
 cdef class NativeStream(Stream):
     cdef Hub hub
     cdef NativeListener listener    # of the connection's bind; None where this worker does not have it
@@ -72,8 +79,8 @@ cdef class NativeStream(Stream):
     cdef bint read_ended            # the peer has ended its half
     cdef bint closing               # close once the queue is sent
     cdef bint shutting              # end our half once the queue is sent
-    cdef list queue                 # bytes objects that the kernel has not taken, or None
-    cdef Py_ssize_t sent            # bytes of queue[0] that it has
+    cdef list queue                 # bytes objects and FileParts that the kernel has not taken, or None
+    cdef Py_ssize_t sent            # bytes of queue[0] that it has; 0 if that is a FilePart
     cdef Py_ssize_t queued          # bytes it has not, in all
     cdef object reason              # why the stream ended: OSError or None
     cdef sockaddr_in6 peer          # of a TCP connection
@@ -81,6 +88,10 @@ cdef class NativeStream(Stream):
     cdef int ready(self, uint32_t events) except -1
     cdef int receive(self) except -1
     cdef int _send_queue(self) except -1
+    cdef int _send_pieces(self) except -1
+    cdef int _send_part(self, FilePart part) except -1
+    # sendfile(2) until the kernel takes no more, or enough: `offset` and `count` are moved on. False: the stream ended.
+    cdef bint _send_file(self, int fd, int64_t* offset, int64_t* count) except -1
     cdef int _keep(self, bytes data, Py_ssize_t taken) except -1
     cdef int _update(self) except -1
     cdef int _leave(self) except -1

@@ -30,7 +30,7 @@ from libc.errno cimport (
     EPROTO,
     errno,
 )
-from libc.stdint cimport uint32_t, uint64_t, uintptr_t
+from libc.stdint cimport int64_t, uint32_t, uint64_t, uintptr_t
 from libc.string cimport memcpy, memset
 
 from fastserve._buffer cimport Buffer, new_buffer
@@ -84,6 +84,9 @@ cdef extern from "<netdb.h>" nogil:
                     socklen_t service_size, int flags)
     int NI_NUMERICHOST, NI_NUMERICSERV
 
+cdef extern from "<sys/sendfile.h>" nogil:
+    ssize_t sendfile(int out, int fd, int64_t* offset, size_t count)
+
 cdef extern from "<fcntl.h>" nogil:
     int fcntl(int fd, int command, int argument)
     int F_DUPFD_CLOEXEC
@@ -95,6 +98,7 @@ cdef enum:
     RECEIVE_SIZE = 262144       # bytes one read may bring
     BATCH_EVENTS = 256          # events handled before the loop gets its turn
     BATCH_ACCEPTS = 64          # connections accepted from one source before others get theirs
+    FILE_AT_ONCE = 4194304      # bytes of a file sent before other connections get their turn
     SEND_PIECES = 64            # pieces of a queue that go out with one sendmsg
     TAG_SOURCE = 1              # in the event's pointer: a Source, not a NativeStream
 
@@ -403,6 +407,17 @@ cdef class NativeChannel(Source):
         return count
 
 
+cdef class FilePart:
+    """A part of a file that is yet to be sent."""
+
+    def __cinit__(self):
+        self.fd = -1
+
+    def __dealloc__(self):
+        if self.fd >= 0:
+            close(self.fd)
+
+
 cdef class NativeStream(Stream):
     """One accepted socket; made by a listener."""
 
@@ -464,18 +479,34 @@ cdef class NativeStream(Stream):
 
     cdef int _send_queue(self) except -1:
         cdef Connection connection = self.connection
+        if not self.queue:
+            return 0
+        if type(self.queue[0]) is FilePart:
+            self._send_part(<FilePart> self.queue[0])
+        else:
+            self._send_pieces()
+        if self.fd < 0 or self.queue:
+            return 0
+        self.queue = None
+        self.blocked = False
+        if self.shutting:
+            shutdown(self.fd, SHUT_WR)
+        if self.closing:
+            return self._close(False)
+        self._update()
+        return connection.drained()
+
+    cdef int _send_pieces(self) except -1:
         cdef iovec[SEND_PIECES] parts
         cdef msghdr message
         cdef Py_ssize_t taken
         cdef int count = 0
-        cdef bytes piece
-        if not self.queue:
-            return 0
+        cdef object piece
         for piece in self.queue:
-            if count == SEND_PIECES:
+            if count == SEND_PIECES or type(piece) is not bytes:
                 break
-            parts[count].iov_base = PyBytes_AS_STRING(piece)
-            parts[count].iov_len = PyBytes_GET_SIZE(piece)
+            parts[count].iov_base = PyBytes_AS_STRING(<bytes> piece)
+            parts[count].iov_len = PyBytes_GET_SIZE(<bytes> piece)
             count += 1
         parts[0].iov_base = <char*> parts[0].iov_base + self.sent
         parts[0].iov_len -= self.sent
@@ -489,22 +520,41 @@ cdef class NativeStream(Stream):
             return 0
         self.queued -= taken
         taken += self.sent
-        count = 0
-        while count < len(self.queue) and taken >= PyBytes_GET_SIZE(self.queue[count]):
-            taken -= PyBytes_GET_SIZE(self.queue[count])
-            count += 1
-        del self.queue[:count]
+        # What has been gathered is at the front, and nothing else has been taken from.
+        while count and taken >= PyBytes_GET_SIZE(<bytes> self.queue[0]):
+            taken -= PyBytes_GET_SIZE(<bytes> self.queue[0])
+            count -= 1
+            del self.queue[0]
         self.sent = taken
-        if self.queue:
-            return 0
-        self.queue = None
-        self.blocked = False
-        if self.shutting:
-            shutdown(self.fd, SHUT_WR)
-        if self.closing:
-            return self._close(False)
-        self._update()
-        return connection.drained()
+        return 0
+
+    cdef int _send_part(self, FilePart part) except -1:
+        cdef int64_t before = part.count
+        if self._send_file(part.fd, &part.offset, &part.count):
+            self.queued -= before - part.count
+            if part.count == 0:
+                del self.queue[0]
+        return 0
+
+    cdef bint _send_file(self, int fd, int64_t* offset, int64_t* count) except -1:
+        cdef Py_ssize_t taken
+        cdef int64_t limit = FILE_AT_ONCE
+        while count[0] and limit > 0:
+            taken = sendfile(self.fd, fd, offset, <size_t> min(count[0], limit))
+            if taken > 0:
+                count[0] -= taken
+                limit -= taken
+            elif taken == 0:
+                # The file has become shorter: the response cannot be completed, and must not seem to be.
+                self.reason = EOFError("a file was shorter than its response")
+                self._close(True)
+                return False
+            elif errno == EAGAIN:
+                break
+            elif errno != EINTR:
+                self._failed(errno)
+                return False
+        return True
 
     # --- called by the protocol
 
@@ -548,6 +598,33 @@ cdef class NativeStream(Stream):
             self._keep(PyBytes_FromStringAndSize(data + taken, size - taken), 0)
             return self._keep(owner, 0)
         return self._keep(owner, taken - size)
+
+    cdef bint sends_files(self) noexcept:
+        return True
+
+    cdef int write_file(self, int fd, int64_t offset, int64_t count) except -1:
+        cdef FilePart part
+        if self.fd < 0 or self.closing:
+            return 0
+        if not self.blocked and not self._send_file(fd, &offset, &count):
+            return 0
+        if count == 0:
+            return 0
+        part = FilePart.__new__(FilePart)
+        part.fd = fcntl(fd, F_DUPFD_CLOEXEC, 0)
+        if part.fd < 0:
+            return self._failed(errno)
+        part.offset = offset
+        part.count = count
+        if self.queue is None:
+            self.queue = []
+            self.sent = 0
+        self.queue.append(part)
+        self.queued += count
+        if not self.blocked:
+            self.blocked = True
+            self._update()
+        return 0
 
     cdef int _keep(self, bytes data, Py_ssize_t taken) except -1:
         # Wait with `data`, of which the first `taken` bytes are gone already: possible only for the first in the queue.

@@ -10,6 +10,7 @@ class MemoryStream(Stream):
     shut: bool
     paused: bool
     writes: int
+    files: bool
     taker: Callable[[bool], bool] | None
     unread: bool
     handed_on: bool

@@ -4,7 +4,10 @@ For tests of protocols and gateways and for benchmarks of the core alone. Togeth
 connection does is determined by what the caller does.
 """
 
+import os
+
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
+from libc.stdint cimport int64_t
 
 from fastserve._exchange cimport Endpoint
 from fastserve.protocol._connection cimport Connection, Stream, WorkerState
@@ -30,6 +33,7 @@ cdef class MemoryStream(Stream):
     cdef readonly bint shut
     cdef readonly bint paused
     cdef readonly int writes        # calls that would have been send(2)
+    cdef public bint files          # it sends them by itself
     cdef public object taker
     cdef public bint unread
     cdef readonly bint handed_on
@@ -120,6 +124,16 @@ cdef class MemoryStream(Stream):
     cdef int write_body(self, const char* data, Py_ssize_t size, bytes owner, const char* body,
                         Py_ssize_t body_size) except -1:
         return self._accept(data[:size] + body[:body_size])
+
+    cdef bint sends_files(self) noexcept:
+        return self.files
+
+    cdef int write_file(self, int fd, int64_t offset, int64_t count) except -1:
+        cdef bytes data = os.pread(fd, count, offset)
+        if len(data) < count:
+            self.aborted = True
+            return 0
+        return self._accept(data)
 
     cdef Py_ssize_t pending(self) except -1:
         return len(self._waiting)
