@@ -13,12 +13,13 @@ import asyncio
 import gc
 import os
 import sys
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from bench.load import apps
 from fastserve import _live
 from fastserve.gateway._asgi import AsgiGateway
+from fastserve.gateway._wsgi import WsgiGateway
 from fastserve.protocol._timers import ManualClock
 from fastserve.protocol._worker import Worker
 from fastserve.transport._memory import MemoryStream
@@ -49,6 +50,12 @@ async def suspended(scope: apps.Scope, receive: apps.Receive, send: apps.Send) -
     await apps.small(scope, receive, send)
 
 
+def wsgi(environ: dict[str, object], start_response: Callable[..., object]) -> list[bytes]:
+    """Answer at once."""
+    start_response("200 OK", [("Content-Type", "text/plain"), ("Content-Length", "13")])
+    return [ANSWER]
+
+
 class Scenario:
     """Requests of one kind: `connections` connections receive `data`, which is `requests` requests, each in one read.
 
@@ -57,23 +64,25 @@ class Scenario:
 
     def __init__(
         self,
-        application: Callable[[apps.Scope, apps.Receive, apps.Send], Awaitable[None]],
+        application: Callable[..., object],
         data: bytes,
         requests: int = 1,
         connections: int = 1,
         turns: int = 0,
+        gateway: type[AsgiGateway | WsgiGateway] = AsgiGateway,
     ) -> None:
         self.application = application
         self.data = data
         self.requests = requests
         self.connections = connections
         self.turns = turns
+        self.gateway = gateway
 
     @contextmanager
     def served(self) -> Iterator[Callable[[], bytes]]:
         """A function that serves the requests of one read on every connection, and returns the last one's answers."""
         loop = asyncio.new_event_loop()
-        gateway = AsgiGateway(self.application, loop)
+        gateway = self.gateway(self.application, loop)  # type: ignore[arg-type]  # each has the one that is its own
         # Nothing here takes time: no timer may fire, and the date is the same for all.
         worker = Worker(gateway, loop, default_fields=[(b"server", b"fastserve")], clock=ManualClock())
         streams = [MemoryStream(worker) for _ in range(self.connections)]
@@ -130,6 +139,8 @@ SCENARIOS = {
     "pipelined": Scenario(apps.small, SMALL * PIPELINED, requests=PIPELINED),
     # Many at a time, so that the turn of the event loop itself, which they share, weighs little.
     "suspended": Scenario(suspended, SMALL, connections=32, turns=1),
+    "wsgi": Scenario(wsgi, SMALL, gateway=WsgiGateway),
+    "wsgi browser": Scenario(wsgi, BROWSER, gateway=WsgiGateway),
 }
 
 

@@ -49,6 +49,26 @@ MODULES = (
 """The modules whose names other projects import. Loops and protocols are uvicorn's own affair, as they are ours."""
 
 
+_RELOADER = "a step inside its reloader; `fastserve.supervisor.watched` is ours"
+_STREAMS = "for protocols on asyncio's transports; there are none here"
+_WSGI = "a step inside its WSGI middleware; wrap the application in `WSGIMiddleware`"
+
+REASONS = {
+    "config.is_dir": _RELOADER,
+    "config.resolve_reload_patterns": _RELOADER,
+    "Config.reload_dirs_excludes": _RELOADER,
+    "Config.setup_event_loop": "raises AttributeError there; `get_loop_factory` takes its place",
+    "main.print_version": "a step inside its command line",
+    "middleware.wsgi.build_environ": _WSGI,
+    "middleware.wsgi.WSGIResponder": _WSGI,
+    "protocols.utils.get_local_addr": _STREAMS,
+    "protocols.utils.get_remote_addr": _STREAMS,
+    "protocols.utils.is_ssl": _STREAMS,
+    "Server.last_notified": "when `callback_notify` was called last, a note of its main loop",
+}
+"""Why a name is not there."""
+
+
 def options_table() -> str:
     """One row per option of uvicorn's command."""
     lines = ["| option | variable | default there | default here | state here |", "|---|---|---|---|---|"]
@@ -142,7 +162,10 @@ def attributes(cls: type) -> set[str]:
 
 
 def row_of(name: str, there: bool) -> str:
-    return f"| `{name}` | {'`' + name.replace('uvicorn', 'fastserve', 1) + '`' if there else 'not there'} |"
+    if there:
+        return f"| `{name}` | `{name.replace('uvicorn', 'fastserve', 1)}` |"
+    reason = REASONS.get(name.removeprefix("uvicorn."), "")
+    return f"| `{name}` | not there{': ' + reason if reason else ''} |"
 
 
 def page(before: str) -> str:

@@ -185,8 +185,6 @@ class Settings:
             TrustedPeers(self.forwarded_allow_ips)
         except ValueError as error:
             raise ValueError(f"forwarded_allow_ips: {error}") from None
-        if self.proxy_protocol and (self.ssl_certfile or self.ssl_context_factory):
-            raise ValueError("proxy_protocol: the header comes before TLS, and is only read where the proxy ends TLS")
 
     @property
     def trusted_peers(self) -> TrustedPeers:
@@ -227,11 +225,17 @@ def __getattr__(name: str) -> Any:
 
 _ELSEWHERE: Final = {
     "Config": "fastserve.server.config",
+    "HTTP_PROTOCOLS": "fastserve.server.choices",
+    "INTERFACES": "fastserve.server.choices",
+    "LIFESPAN": "fastserve.server.choices",
+    "LOOP_FACTORIES": "fastserve.server.choices",
     "LifespanOff": "fastserve.server.lifespan",
     "LifespanOn": "fastserve.server.lifespan",
     "MessageLoggerMiddleware": "fastserve.middleware.message_logger",
     "ProxyHeadersMiddleware": "fastserve.middleware.proxy_headers",
     "TRACE_LOG_LEVEL": "fastserve.server.logs",
+    "UvicornDeprecationWarning": "fastserve.server.choices",
+    "WS_PROTOCOLS": "fastserve.server.choices",
     "WSGIMiddleware": "fastserve.server.wsgi",
     "create_ssl_context": "fastserve.server.config",
     "import_from_string": "fastserve.server.importer",

@@ -27,6 +27,8 @@ _ALIVE = pytest.StashKey[dict[str, int]]()
 def pytest_runtest_setup(item: pytest.Item) -> Iterator[None]:
     """In a debug build, count what is alive before a test and its fixtures begin."""
     if _live.enabled():
+        # What is there already is not looked at again when this test's own objects are collected.
+        gc.freeze()
         item.stash[_ALIVE] = _live.counts()
     return (yield)
 

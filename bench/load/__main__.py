@@ -13,7 +13,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from bench.load.build import BuildError, program
+from bench.load.build import BuildError, certificate_and_key, program
 from bench.load.measure import Cores
 from bench.load.report import Results, as_json, scenario_text
 from bench.load.rounds import Rounds, chosen_cores, measure, raise_file_limit
@@ -117,6 +117,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         program("client")
         program("baseline")
+        if any(scenario.tls for scenario in scenarios):
+            certificate_and_key()
     except BuildError as error:
         print(f"bench.load: {error}", file=sys.stderr)
         return 2

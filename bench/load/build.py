@@ -1,4 +1,4 @@
-"""Compiles the C programs beside this file into bench/build/, when they are newer than what is there."""
+"""What is made in bench/build/: the C programs beside this file, when they are newer, and a certificate."""
 
 import os
 import subprocess
@@ -20,12 +20,13 @@ def program(name: str, folder: Path = BUILD) -> Path:
     Raises BuildError.
     """
     source, target = SOURCES / f"{name}.c", folder / name
-    if target.exists() and target.stat().st_mtime_ns > source.stat().st_mtime_ns:
+    newest = max(path.stat().st_mtime_ns for path in (source, *SOURCES.glob("*.h")))
+    if target.exists() and target.stat().st_mtime_ns > newest:
         return target
     folder.mkdir(parents=True, exist_ok=True)
     # Another run may be compiling the same, or executing the old one: the new one arrives whole.
     fresh = folder / f"{name}.{os.getpid()}"
-    command = [os.environ.get("CC", "cc"), *FLAGS, "-o", str(fresh), str(source)]
+    command = [os.environ.get("CC", "cc"), *FLAGS, "-o", str(fresh), str(source), "-ldl"]
     try:
         done = subprocess.run(command, check=False, capture_output=True, text=True)
     except OSError as error:
@@ -36,3 +37,24 @@ def program(name: str, folder: Path = BUILD) -> Path:
         sys.stderr.write(done.stderr)
     fresh.replace(target)
     return target
+
+
+def certificate_and_key(folder: Path = BUILD) -> tuple[Path, Path]:
+    """The files of a certificate for servers that speak TLS and of its key, made by the openssl command.
+
+    Raises BuildError.
+    """
+    certificate, key = folder / "server.pem", folder / "server.key"
+    if not certificate.exists():
+        folder.mkdir(parents=True, exist_ok=True)
+        command = [
+            "openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-batch",
+            "-subj", "/CN=localhost", "-days", "3650", "-keyout", str(key), "-out", str(certificate),
+        ]  # fmt: skip
+        try:
+            subprocess.run(command, check=True, capture_output=True, text=True)
+        except OSError as error:
+            raise BuildError(f"openssl: {error.strerror}") from error
+        except subprocess.CalledProcessError as error:
+            raise BuildError(f"{' '.join(command)}\n{error.stderr}") from error
+    return certificate, key

@@ -36,6 +36,8 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "tls.h"
+
 enum {
     RECEIVE_SIZE = 256 * 1024,    /* one recv(2); also what a large answer costs per wake-up */
     UNIT_SIZE = 64 * 1024,        /* a large request body is this block, repeated */
@@ -59,6 +61,7 @@ enum expecting { HEAD, SIZED_BODY, CHUNK_SIZE, CHUNK_DATA, CHUNK_END, TRAILERS, 
 
 struct connection {
     int fd;                       /* -1: not open */
+    void *tls;                    /* with --tls while open: its state in OpenSSL */
     bool wants_out;               /* registered for EPOLLOUT */
     bool established;
     bool had_answer;              /* since the program started: what OPENING waits for */
@@ -84,7 +87,7 @@ static struct {
     uint64_t requests;            /* 0: run by duration */
     const char *method, *target, *host;
     uint64_t body_size;
-    bool chunked, browser, reconnect, idle, hold, head_method;
+    bool chunked, browser, reconnect, idle, hold, head_method, tls;
     int expect_status;
     int64_t expect_length;        /* -1: any */
     unsigned max_errors;
@@ -378,6 +381,9 @@ static void close_connection(struct connection *connection)
         connection->busy = false;
         busy_connections--;
     }
+    if (connection->tls != NULL)
+        tls.SSL_free(connection->tls);
+    connection->tls = NULL;
     if (connection->fd >= 0)
         close(connection->fd);
     connection->fd = -1;
@@ -397,9 +403,12 @@ static void watch_output(struct connection *connection, bool wanted)
     connection->wants_out = wanted;
 }
 
-static ssize_t send_from(const struct connection *connection)
+/* `reads`: nothing can be sent until something is received, as in the middle of a TLS handshake. */
+static ssize_t send_from(const struct connection *connection, bool *reads)
 {
     uint64_t at = connection->sent;
+    if (connection->tls != NULL)
+        return tls_send(connection->tls, batch.prefix + at, batch.total - at, reads);
     if (batch.prefix_length == batch.total)
         return send(connection->fd, batch.prefix + at, batch.total - at, MSG_NOSIGNAL);
     struct iovec segments[SEGMENTS_PER_SEND];
@@ -429,14 +438,15 @@ static void fail(struct connection *connection, enum error_kind kind, const char
 
 static void flush(struct connection *connection)
 {
+    bool reads = false;
     while (connection->sent < batch.total) {
-        ssize_t sent = send_from(connection);
+        ssize_t sent = send_from(connection, &reads);
         if (sent >= 0) {
             connection->established = true;
             connection->sent += (uint64_t)sent;
             run.bytes_out += (uint64_t)sent;
         } else if (errno == EAGAIN) {
-            watch_output(connection, true);
+            watch_output(connection, !reads);
             return;
         } else if (errno == EPIPE || errno == ECONNRESET) {
             /* The answer that explains it may be waiting to be read; if none is, reading tells. */
@@ -485,6 +495,8 @@ static void open_connection(struct connection *connection, uint64_t now)
     struct epoll_event event = {.events = EPOLLIN, .data.ptr = connection};
     if (epoll_ctl(epoll_fd, EPOLL_CTL_ADD, connection->fd, &event) < 0)
         die("epoll_ctl: %s", strerror(errno));
+    if (options.tls && (connection->tls = tls_open(connection->fd)) == NULL)
+        die("OpenSSL makes no connection");
     begin_batch(connection, now);
 }
 
@@ -730,7 +742,8 @@ static void go_on(struct connection *connection, uint64_t now)
 
 static void receive(struct connection *connection, uint64_t *now)
 {
-    ssize_t length = recv(connection->fd, received, sizeof received, MSG_DONTWAIT);
+    ssize_t length = connection->tls != NULL ? tls_receive(connection->tls, received, sizeof received)
+                                             : recv(connection->fd, received, sizeof received, MSG_DONTWAIT);
     *now = now_ns();
     if (length < 0) {
         if (errno != EAGAIN && errno != EINTR)
@@ -763,8 +776,15 @@ static void receive(struct connection *connection, uint64_t *now)
 
 static void handle(struct connection *connection, uint32_t events, uint64_t *now)
 {
-    if (events & (EPOLLIN | EPOLLHUP | EPOLLERR))
-        receive(connection, now);
+    if (connection->tls != NULL && connection->sent < batch.total)
+        flush(connection);
+    if (events & (EPOLLIN | EPOLLHUP | EPOLLERR) && connection->fd >= 0) {
+        uint64_t before;
+        do {
+            before = run.bytes_in;
+            receive(connection, now);
+        } while (run.bytes_in != before && connection->tls != NULL && tls.SSL_has_pending(connection->tls));
+    }
     if ((events & EPOLLOUT) && connection->fd >= 0 && connection->wants_out) {
         flush(connection);
         if (connection->fd >= 0 && connection->busy && connection->outstanding == 0 && connection->sent == batch.total)
@@ -938,6 +958,7 @@ static const char usage[] =
     "  --method M --target T request line (GET /)\n"
     "  --body-size BYTES     request body; --chunked sends it with the chunked coding\n"
     "  --headers browser     ten fields, about 800 bytes; --header 'Name: value' adds one\n"
+    "  --tls                 TLS; the server's certificate is not checked\n"
     "  --reconnect           a new connection for every batch\n"
     "  --idle N              open N connections, one request each, and measure nothing\n"
     "  --hold                keep the connections until stdin ends or SIGTERM, then count those kept\n"
@@ -949,7 +970,7 @@ static const char usage[] =
 static void read_options(int count, char **values)
 {
     enum { CONNECTIONS = 1, DURATION, REQUESTS, WARMUP_SECONDS, PIPELINE, METHOD, TARGET, BODY_SIZE, CHUNKED, HEADERS,
-           HEADER, RECONNECT, IDLE, HOLD, EXPECT_STATUS, EXPECT_LENGTH, TIMEOUT, MAX_ERRORS, CPU_OF, HELP };
+           HEADER, RECONNECT, IDLE, HOLD, EXPECT_STATUS, EXPECT_LENGTH, TIMEOUT, MAX_ERRORS, CPU_OF, TLS, HELP };
     static const struct option names[] = {
         {"connections", 1, 0, CONNECTIONS}, {"duration", 1, 0, DURATION}, {"requests", 1, 0, REQUESTS},
         {"warmup", 1, 0, WARMUP_SECONDS}, {"pipeline", 1, 0, PIPELINE}, {"method", 1, 0, METHOD},
@@ -957,7 +978,7 @@ static void read_options(int count, char **values)
         {"headers", 1, 0, HEADERS}, {"header", 1, 0, HEADER}, {"reconnect", 0, 0, RECONNECT}, {"idle", 1, 0, IDLE},
         {"hold", 0, 0, HOLD}, {"expect-status", 1, 0, EXPECT_STATUS}, {"expect-length", 1, 0, EXPECT_LENGTH},
         {"timeout", 1, 0, TIMEOUT}, {"max-errors", 1, 0, MAX_ERRORS}, {"cpu-of", 1, 0, CPU_OF},
-        {"help", 0, 0, HELP}, {0, 0, 0, 0}};
+        {"tls", 0, 0, TLS}, {"help", 0, 0, HELP}, {0, 0, 0, 0}};
     int option;
     while ((option = getopt_long(count, values, "", names, NULL)) != -1) {
         switch (option) {
@@ -983,6 +1004,7 @@ static void read_options(int count, char **values)
         case EXPECT_LENGTH: options.expect_length = atoll(optarg); break;
         case TIMEOUT: options.timeout = atof(optarg); break;
         case MAX_ERRORS: options.max_errors = (unsigned)atoi(optarg); break;
+        case TLS: options.tls = true; break;
         case CPU_OF: watch_process(optarg); break;
         case HELP: fputs(usage, stdout); exit(0);
         default: fputs(usage, stderr); exit(2);
@@ -1000,6 +1022,11 @@ int main(int count, char **values)
 {
     read_options(count, values);
     lay_out_batch();
+    if (options.tls && batch.prefix_length != batch.total)
+        die("with --tls a batch is at most %d bytes", FLAT_LIMIT);
+    const char *missing = options.tls ? tls_begin() : NULL;
+    if (missing != NULL)
+        die("--tls: %s", missing);
     self = (struct watched){.pid = getpid(), .clock = CLOCK_PROCESS_CPUTIME_ID};
     struct rlimit files;
     getrlimit(RLIMIT_NOFILE, &files);

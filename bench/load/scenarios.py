@@ -61,6 +61,7 @@ class Scenario:
     connections: int = 64
     baseline: tuple[str, ...] | None = ()
     access_log: bool = False
+    tls: bool = False
     requests: int | None = None
     idle_connections: int | None = None
     beside: tuple[str, ...] | None = None
@@ -124,6 +125,10 @@ SCENARIOS: tuple[Scenario, ...] = (
     Scenario(
         "reconnect", "a new connection for every request", "bench.load.apps:small", (*SMALL, "--reconnect"),
         targets=(cpu_of_uvicorn(0.5),),
+    ),
+    Scenario(
+        "tls", "GET over TLS, 64 connections", "bench.load.apps:small", (*SMALL, "--tls"),
+        baseline=None, tls=True, targets=(cpu_of_uvicorn(0.55),),
     ),
     Scenario(
         "download", "100 MiB down, one connection", "bench.load.apps:download",

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from importlib import metadata, util
 from pathlib import Path
 
-from bench.load.build import program
+from bench.load.build import certificate_and_key, program
 from bench.load.scenarios import Scenario
 
 ROOT = Path(__file__).parents[2]
@@ -83,10 +83,19 @@ def _is_wsgi(scenario: Scenario) -> bool:
     return scenario.interface == "wsgi"
 
 
+def _tls(scenario: Scenario, certificate: str, key: str) -> list[str]:
+    """The server's options for certificate and key, where the scenario is about TLS."""
+    if not scenario.tls:
+        return []
+    files = certificate_and_key()
+    return [certificate, str(files[0]), key, str(files[1])]
+
+
 def _fastserve(scenario: Scenario, module: str = "fastserve") -> list[str]:
     log = [] if scenario.access_log else ["--no-access-log"]
     threads = [] if scenario.threads is None or module != "fastserve" else ["--threads", str(scenario.threads)]
-    return ["-m", module, scenario.app, "--port", "0", "--timeout-keep-alive", KEEP_ALIVE, *log, *threads]
+    tls = _tls(scenario, "--ssl-certfile", "--ssl-keyfile")
+    return ["-m", module, scenario.app, "--port", "0", "--timeout-keep-alive", KEEP_ALIVE, *log, *tls, *threads]
 
 
 def _uvicorn(scenario: Scenario) -> list[str] | None:
@@ -103,11 +112,13 @@ def _granian(scenario: Scenario) -> list[str]:
     log = ["--access-log"] if scenario.access_log else ["--no-access-log"]
     start = ["-m", "granian", "--port", "0", "--interface", scenario.interface]
     kind = ["--blocking-threads", _threads(scenario)] if _is_wsgi(scenario) else ["--loop", "uvloop"]
+    log += _tls(scenario, "--ssl-certificate", "--ssl-keyfile")
     return [*start, *kind, *log, scenario.app]
 
 
 def _gunicorn(scenario: Scenario) -> list[str]:
     log = ["--access-logfile", "-"] if scenario.access_log else []
+    log += _tls(scenario, "--certfile", "--keyfile")
     kind = ["asgi"]
     if _is_wsgi(scenario):
         kind = ["sync"] if scenario.threads == 1 else ["gthread", "--threads", _threads(scenario)]
@@ -119,18 +130,19 @@ def _hypercorn(scenario: Scenario) -> list[str] | None:
     if _is_wsgi(scenario):
         return None
     log = ["--access-logfile", "-"] if scenario.access_log else []
+    log += _tls(scenario, "--certfile", "--keyfile")
     start = ["-m", "hypercorn", "--worker-class", "uvloop"]
     return [*start, "--bind", "127.0.0.1:0", "--keep-alive", KEEP_ALIVE, *log, scenario.app]
 
 
 def _socketify(scenario: Scenario) -> list[str] | None:
-    if scenario.access_log or _is_wsgi(scenario):
+    if scenario.access_log or scenario.tls or _is_wsgi(scenario):
         return None
     return ["-m", "socketify", scenario.app, "--port", "{port}", "--workers", "1", "--lifespan", "off"]
 
 
 def _fastpysgi(scenario: Scenario) -> list[str] | None:
-    if scenario.access_log or (_is_wsgi(scenario) and scenario.threads != 1):
+    if scenario.access_log or scenario.tls or (_is_wsgi(scenario) and scenario.threads != 1):
         return None
     start = ["-c", "import fastpysgi; fastpysgi.run_from_cli()"]
     return [*start, "--host", "127.0.0.1", "--port", "{port}", scenario.app]

@@ -17,7 +17,7 @@ cdef class TimerEntry:
     cdef TimerWheel _wheel      # the wheel it is linked into, or None
     cdef double _due            # when its slot will be visited; never later than the deadline by more than a tick
     cdef int _slot
-    cdef void* _previous_entry  # borrowed; whoever owns the entry cancels it before letting go
+    cdef void* _previous_entry  # borrowed: an entry that is freed leaves the wheel
     cdef void* _next_entry
 
     # The deadline has passed. The entry is off the wheel and may be set again.

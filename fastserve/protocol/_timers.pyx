@@ -6,6 +6,7 @@ in which the entry was linked, and links it again where it now belongs. A visit 
 wheel nothing: whoever owns it ticks only while `linked` is not zero.
 """
 
+cimport cython
 from libc.math cimport INFINITY
 
 cdef extern from "time.h" nogil:
@@ -57,11 +58,19 @@ cdef class ManualClock(Clock):
         return self.time
 
 
+# What is collected together is cleared one after the other, and freed while its neighbours on the wheel still point to
+# it, unless it leaves the wheel first: it must know its wheel until then. No cycle goes through that reference alone.
+@cython.no_gc_clear
 cdef class TimerEntry:
     """Something with at most one deadline."""
 
     def __cinit__(self):
         self.deadline = FOREVER
+
+    def __dealloc__(self):
+        cdef TimerWheel wheel = self._wheel
+        if wheel is not None:
+            wheel._unlink(self)
 
     cdef int expired(self, double now) except -1:
         return 0
@@ -73,12 +82,6 @@ cdef class TimerWheel:
     def __init__(self, now: float = 0.0, on_first=None):
         self._visited = now
         self.on_first = on_first
-
-    def __dealloc__(self):
-        cdef int slot
-        for slot in range(SLOTS):
-            while self._slots[slot] is not NULL:
-                self._unlink(<TimerEntry> self._slots[slot])
 
     cdef int set(self, TimerEntry entry, double deadline, double now) except -1:
         entry.deadline = deadline

@@ -97,6 +97,8 @@ def assemble(
     if config.access_log and access_logger.hasHandlers():
         access_log = LoggingAccessLog(access_logger, loop, config.root_path, config.access_log_format)
     peers = config.trusted_peers
+    proxies = peers if config.proxy_protocol else None
+    certificates = config.load_certificates()
     worker = Worker(
         gateway,
         loop,
@@ -114,16 +116,19 @@ def assemble(
         timeout_request=config.timeout_request,
         access_log=access_log,
         forwarding=_forwarding(config, peers),
-        proxy_protocol=peers if config.proxy_protocol else None,
+        # Before TLS it is the transport that reads it.
+        proxy_protocol=proxies if certificates is None else None,
     )
 
     if isinstance(gateway, ThreadedGateway):
         gateway.on_refused = worker.refuse
 
     transport: Transport
-    certificates = config.load_certificates()
     if certificates is not None:
-        transport = TlsTransport(worker, loop, protocol_factory(worker), certificates, config.timeout_ssl_handshake)
+        transport = TlsTransport(
+            worker, loop, protocol_factory(worker), certificates, config.timeout_ssl_handshake, proxies,
+            config.timeout_header,
+        )  # fmt: skip
     elif config.transport == "loop":
         transport = LoopTransport(loop, protocol_factory(worker))
     else:

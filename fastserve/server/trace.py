@@ -8,7 +8,10 @@ from fastserve.types import ASGI3Application, Message, Receive, Scope, Send
 
 logger = logging.getLogger("fastserve.asgi")
 
-_PLACEHOLDERS = {"body": "<{} bytes>", "bytes": "<{} bytes>", "text": "<{} chars>", "headers": "<...>"}
+PLACEHOLDER_FORMAT = {
+    "body": "<{length} bytes>", "bytes": "<{length} bytes>", "text": "<{length} chars>", "headers": "<...>"
+}  # fmt: skip
+"""What is logged in place of what is long or private."""
 
 
 class MessageLogger:
@@ -25,14 +28,14 @@ class MessageLogger:
 
         async def logged_receive() -> Message:
             message = await receive()
-            logger.log(TRACE_LOG_LEVEL, "%s [%d] Receive %s", prefix, number, _abridged(message))
+            logger.log(TRACE_LOG_LEVEL, "%s [%d] Receive %s", prefix, number, message_with_placeholders(message))
             return message
 
         async def logged_send(message: Message) -> None:
-            logger.log(TRACE_LOG_LEVEL, "%s [%d] Send %s", prefix, number, _abridged(message))
+            logger.log(TRACE_LOG_LEVEL, "%s [%d] Send %s", prefix, number, message_with_placeholders(message))
             await send(message)
 
-        logger.log(TRACE_LOG_LEVEL, "%s [%d] Started scope=%s", prefix, number, _abridged(scope))
+        logger.log(TRACE_LOG_LEVEL, "%s [%d] Started scope=%s", prefix, number, message_with_placeholders(scope))
         try:
             await self.app(scope, logged_receive, logged_send)
         except BaseException:
@@ -41,8 +44,11 @@ class MessageLogger:
         logger.log(TRACE_LOG_LEVEL, "%s [%d] Completed", prefix, number)
 
 
-def _abridged(message: Message) -> dict[str, object]:
+def message_with_placeholders(message: Message) -> dict[str, object]:
+    """A copy of an ASGI message, or of a scope, as it may be logged."""
     return {
-        key: _PLACEHOLDERS[key].format(len(value)) if key in _PLACEHOLDERS and value is not None else value
+        key: PLACEHOLDER_FORMAT[key].format(length=len(value))
+        if key in PLACEHOLDER_FORMAT and value is not None
+        else value
         for key, value in message.items()
     }

@@ -36,8 +36,7 @@ from fastserve.supervisor import host
 from fastserve.supervisor.control import Control, Message
 from fastserve.transport._balance import Balancer
 from fastserve.transport._board import DRAINING, READY, Board
-from fastserve.transport.accept import NativeServer, NativeTransport, Transport
-from fastserve.transport.handshakes import TlsServer
+from fastserve.transport.accept import LoopServer, NativeServer, NativeTransport, Transport
 from fastserve.types import WorkerProtocol
 
 if TYPE_CHECKING:
@@ -109,7 +108,7 @@ class Served:
 
     def _close(self, *, accept_queued: bool) -> None:
         for server, sock in self.servers:
-            if isinstance(server, NativeServer | TlsServer):
+            if isinstance(server, NativeServer | LoopServer):
                 server.close(accept_queued)
             else:
                 server.close()

@@ -2,14 +2,22 @@
 
 import importlib
 import os
+import signal
 import socket
 import sys
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, Final
 
 from fastserve.server.config import Config
 
-__all__ = ["ChangeReload", "Multiprocess", "Process"]
+__all__ = ["SIGNALS", "ChangeReload", "Multiprocess", "Process"]
+
+_HANDLED = (
+    signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT, signal.SIGTTIN, signal.SIGTTOU, signal.SIGUSR1,
+    signal.SIGUSR2, signal.SIGWINCH,
+)  # fmt: skip
+SIGNALS: Final = {number: number.name.removeprefix("SIG") for number in _HANDLED}
+"""The signals that uvicorn's supervisor knows, and their names; what they do here is in the documentation."""
 
 _Target = Callable[..., Any]
 

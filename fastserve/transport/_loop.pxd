@@ -1,6 +1,7 @@
 # A stream over the event loop's own transports: TCP, Unix sockets and TLS, on asyncio and uvloop.
 
 from fastserve.protocol._connection cimport Stream, WorkerState
+from fastserve.protocol._proxy_protocol cimport ProxyHeader
 
 
 cdef class Receiver:
@@ -19,6 +20,7 @@ cdef class LoopStream(Stream):
     cdef bint reading           # the transport reads
     cdef bytearray private      # receives while the shared buffer is lent; None otherwise
     cdef int tls_fd             # the socket below TLS; -1 without TLS
+    cdef ProxyHeader header     # what came before TLS; or None
     cdef object lingering       # timer of a TLS connection that waits for the peer's close_notify; or None
 
     cdef int _deliver(self, const char* data, Py_ssize_t size) except -1

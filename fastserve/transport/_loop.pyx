@@ -19,6 +19,7 @@ from libc.string cimport memset
 
 from fastserve._exchange cimport Endpoint
 from fastserve.protocol._connection cimport Connection, Stream, WorkerState
+from fastserve.protocol._proxy_protocol cimport ProxyHeader
 from fastserve.transport._peer cimport peer_uid
 
 from fastserve.transport.tls import tls_facts
@@ -72,9 +73,10 @@ cdef class Receiver:
 cdef class LoopStream(Stream):
     """One connection of the event loop, as the loop sees it (asyncio.BufferedProtocol) and as the protocol does."""
 
-    def __init__(self, worker: WorkerState, receiver: Receiver):
+    def __init__(self, worker: WorkerState, receiver: Receiver, header: ProxyHeader | None = None):
         self.worker = worker
         self.receiver = receiver
+        self.header = header
         self.fd = -1
         self.tls_fd = -1
 
@@ -298,6 +300,9 @@ cdef class LoopStream(Stream):
     cdef Endpoint endpoint(self):
         if self.facts is None:
             self.facts = describe(self.transport)
+            if self.header is not None and not self.header.local:
+                self.facts = Endpoint(self.header.client, self.header.server, self.facts.scheme, tls=self.facts.tls)
+                return self.facts
             if self.facts.client is None and self.transport.get_extra_info("socket") is not None:
                 self.facts.peer_uid = peer_uid(self.transport.get_extra_info("socket").fileno())
         return self.facts
@@ -332,11 +337,12 @@ class LoopProtocol(LoopStream, asyncio.BufferedProtocol):
 def protocol_factory(worker: WorkerState):
     """Return a callable that makes the protocol of each connection, for loop.create_server and its like.
 
-    All streams of one factory share one receive buffer of 256 KiB.
+    It takes what a header of the PROXY protocol has said of the connection, or nothing. All streams of one factory
+    share one receive buffer of 256 KiB.
     """
     receiver = Receiver()
 
-    def make() -> LoopProtocol:
-        return LoopProtocol(worker, receiver)
+    def make(header: ProxyHeader | None = None) -> LoopProtocol:
+        return LoopProtocol(worker, receiver, header)
 
     return make

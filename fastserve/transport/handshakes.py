@@ -1,31 +1,39 @@
 """`TlsTransport`: connections over TLS, by way of the event loop's transports.
 
-It accepts by itself and gives each connection to the loop with the context of the moment, so that new certificates are
-for new handshakes, a handshake that fails is heard of, and one that has begun can be waited for when the server stops.
+It gives each accepted connection to the loop with the context of the moment, so that new certificates are for new
+handshakes, a handshake that fails is heard of, and one that has begun can be waited for when the server stops.
+
+A header of the PROXY protocol comes before TLS and is read here, from the socket and no byte more, so that the loop
+finds the handshake where it expects it. The rules are those of `ProxyProtocolConnection`, except that a header that
+is rejected has no answer: its sender waits for TLS.
 """
 
 import asyncio
-import errno
+import functools
 import logging
 import socket
 import ssl
+import struct
 from collections.abc import Callable
 from typing import Any, Final, Protocol
 
+from fastserve.protocol._proxy_protocol import ProxyHeader, read_proxy_header
+from fastserve.transport.accept import LoopTransport
 from fastserve.transport.tls import Certificates
+from fastserve.trust import TrustedPeers
 
 WATCH_INTERVAL: Final = 2.0
 """Seconds between two looks at the files. New ones are used when two looks have found them the same."""
 
-# Accepted in one turn of the loop.
-_BATCH = 64
-
-# Without descriptors or memory: seconds until the next attempt.
-_EXHAUSTED = 0.5
-
 _NO_DEADLINE = 86400.0
 
 _PLAIN_HTTP = frozenset({"HTTP_REQUEST", "HTTPS_PROXY_REQUEST"})
+# Of one look: no header is longer.
+_HEADER_LIMIT: Final = 16384
+
+# struct ucred: process, user and group.
+_CREDENTIALS: Final = struct.Struct("iII")
+
 # What a client does wrong that its user will ask about.
 _CLIENT_CERTIFICATE = frozenset({"CERTIFICATE_VERIFY_FAILED", "PEER_DID_NOT_RETURN_A_CERTIFICATE"})
 
@@ -38,69 +46,98 @@ class Warned(Protocol):
     def warn(self, message: str) -> None: ...
 
 
-class TlsTransport:
-    """Connections over TLS; `factory` makes the protocol of each, called when its handshake is complete.
+class _Rejected(Exception):
+    """A header of the PROXY protocol is not accepted; the text says why."""
 
-    handshake_timeout: seconds; None is no limit.
+
+class TlsTransport(LoopTransport):
+    """Connections over TLS; `factory` makes the protocol of each, from its header of the PROXY protocol or None.
+
+    handshake_timeout, header_timeout: seconds; None is no limit. proxies: whose connections begin with a header of the
+    PROXY protocol; None reads none.
     """
 
     def __init__(
         self,
         worker: Warned,
         loop: asyncio.AbstractEventLoop,
-        factory: Callable[[], asyncio.BaseProtocol],
+        factory: Callable[[ProxyHeader | None], asyncio.BaseProtocol],
         certificates: Certificates,
         handshake_timeout: float | None,
+        proxies: TrustedPeers | None = None,
+        header_timeout: float | None = None,
     ) -> None:
+        super().__init__(loop, factory)
         self.certificates = certificates
         self._worker = worker
-        self._loop = loop
-        self._factory = factory
         self._timeout = handshake_timeout or _NO_DEADLINE
-        self._handshakes: set[asyncio.Task[None]] = set()
+        self._proxies = proxies
+        self._header_timeout = header_timeout
         self._look: asyncio.TimerHandle | None = None
         if certificates.watchable:
             self._look = loop.call_later(WATCH_INTERVAL, self._watch)
 
-    async def accept_on(self, sock: socket.socket, backlog: int, index: int = 0) -> "TlsServer":
-        sock.listen(backlog)
-        sock.setblocking(False)
-        return TlsServer(sock, self._loop, self.begin)
-
-    def begin(self, sock: socket.socket, peer: Any) -> None:
-        """Take over an accepted socket and shake hands on it."""
-        task = self._loop.create_task(self._shake(sock, peer))
-        self._handshakes.add(task)
-        task.add_done_callback(self._handshakes.discard)
-
-    async def settle(self, timeout: float) -> None:
-        """Give handshakes that have begun up to `timeout` seconds to end."""
-        if self._handshakes:
-            await asyncio.wait(self._handshakes, timeout=timeout)
-
     def close(self) -> None:
         if self._look is not None:
             self._look.cancel()
-        for task in self._handshakes:
-            task.cancel()
+        super().close()
 
     def _watch(self) -> None:
         self._look = self._loop.call_later(WATCH_INTERVAL, self._watch)
         self.certificates.refresh()
 
-    async def _shake(self, sock: socket.socket, peer: Any) -> None:
+    async def _open(self, sock: socket.socket, peer: Any) -> None:
+        name = f"{peer[0]}:{peer[1]}" if isinstance(peer, tuple) else "a unix socket"
         try:
             if sock.family != socket.AF_UNIX:
                 sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            header = None
+            if self._proxies is not None and _is_listed(self._proxies, sock, peer):
+                header = await self._read_header(sock)
             await self._loop.connect_accepted_socket(
-                self._factory, sock, ssl=self.certificates.context, ssl_handshake_timeout=self._timeout
-            )
+                functools.partial(self._factory, header), sock,
+                ssl=self.certificates.context, ssl_handshake_timeout=self._timeout,
+            )  # fmt: skip
+        except _Rejected as error:
+            sock.close()
+            self._worker.warn(f"Connection rejected before the TLS handshake: {error}. {name}")
         except OSError as error:
             sock.close()
-            self._failed(error, f"{peer[0]}:{peer[1]}" if isinstance(peer, tuple) else "a unix socket")
+            self._failed(error, name)
         except BaseException:
             sock.close()
             raise
+
+    async def _read_header(self, sock: socket.socket) -> ProxyHeader:
+        """Take a header of the PROXY protocol off the stream. Raises _Rejected, and OSError where nothing came."""
+        taken = b""
+        try:
+            async with asyncio.timeout(self._header_timeout):
+                while True:
+                    await self._readable(sock)
+                    seen = sock.recv(_HEADER_LIMIT, socket.MSG_PEEK)
+                    size, header = read_proxy_header(taken + seen)
+                    if size < 0:
+                        raise _Rejected(header.reason)
+                    if size > 0:
+                        sock.recv(size - len(taken))
+                        return header
+                    if not seen:
+                        raise ConnectionResetError("the connection was closed before a PROXY protocol header")
+                    # All of it is the header's: nobody else will want it, and what wakes us next is more.
+                    taken += sock.recv(len(seen))
+        except TimeoutError:
+            if taken:
+                raise _Rejected("PROXY protocol header was not complete in time") from None
+            raise
+
+    async def _readable(self, sock: socket.socket) -> None:
+        waiter = self._loop.create_future()
+        self._loop.add_reader(sock.fileno(), _wake, waiter)
+        try:
+            await waiter
+        finally:
+            self._loop.remove_reader(sock.fileno())
 
     def _failed(self, error: OSError, peer: str) -> None:
         reason = getattr(error, "reason", None)
@@ -113,84 +150,13 @@ class TlsTransport:
             logger.debug("TLS handshake failed: %s. %s", reason if isinstance(error, ssl.SSLError) else error, peer)
 
 
-class TlsServer(asyncio.AbstractServer):
-    """One listening socket of a TlsTransport, as asyncio's servers look."""
+def _wake(waiter: "asyncio.Future[None]") -> None:
+    if not waiter.done():
+        waiter.set_result(None)
 
-    def __init__(
-        self, sock: socket.socket, loop: asyncio.AbstractEventLoop, begin: Callable[[socket.socket, Any], None]
-    ) -> None:
-        self._sock: socket.socket | None = sock
-        self._loop = loop
-        self._begin = begin
-        self._retry: asyncio.TimerHandle | None = None
-        self._accepting = False
-        self._resume()
 
-    @property
-    def sockets(self) -> tuple[socket.socket, ...]:
-        """The listening socket; none once closed."""
-        return () if self._sock is None else (self._sock,)
-
-    def get_loop(self) -> asyncio.AbstractEventLoop:
-        return self._loop
-
-    def is_serving(self) -> bool:
-        return self._accepting
-
-    async def start_serving(self) -> None:
-        self._resume()
-
-    async def serve_forever(self) -> None:
-        await self._loop.create_future()
-
-    def close(self, accept_queued: bool = True) -> None:
-        """Stop accepting. Connections go on; the socket stays its owner's to close.
-
-        accept_queued: take what has connected by now first. False leaves it to who serves the socket next.
-        """
-        if self._sock is None:
-            return
-        if accept_queued:
-            while self._accept() == _BATCH:
-                pass
-        self._pause()
-        self._sock = None
-
-    async def wait_closed(self) -> None:
-        pass
-
-    def _resume(self) -> None:
-        if self._retry is not None:
-            self._retry.cancel()
-            self._retry = None
-        if self._sock is not None and not self._accepting:
-            self._accepting = True
-            self._loop.add_reader(self._sock.fileno(), self._accept)
-
-    def _pause(self) -> None:
-        if self._retry is not None:
-            self._retry.cancel()
-            self._retry = None
-        if self._sock is not None and self._accepting:
-            self._accepting = False
-            self._loop.remove_reader(self._sock.fileno())
-
-    def _accept(self) -> int:
-        """Accept what waits, at most _BATCH connections; returns how many."""
-        assert self._sock is not None
-        for count in range(_BATCH):
-            try:
-                sock, peer = self._sock.accept()
-            except (BlockingIOError, InterruptedError):
-                return count
-            except ConnectionAbortedError:
-                continue
-            except OSError as error:
-                if error.errno in (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM):
-                    logger.error("Cannot accept connections: %s", error.strerror)
-                    self._pause()
-                    self._retry = self._loop.call_later(_EXHAUSTED, self._resume)
-                return count
-            sock.setblocking(False)
-            self._begin(sock, peer)
-        return _BATCH
+def _is_listed(proxies: TrustedPeers, sock: socket.socket, peer: Any) -> bool:
+    if sock.family != socket.AF_UNIX:
+        return peer[0] in proxies
+    _, uid, _ = _CREDENTIALS.unpack(sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size))
+    return proxies.has_user(uid)

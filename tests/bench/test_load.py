@@ -18,6 +18,7 @@ from bench.load.measure import Cores, Load, measure_load
 from bench.load.report import Result, ratio, target_lines
 from bench.load.scenarios import SCENARIOS, SMALL, Figure, Scenario, Target
 from bench.load.servers import SERVERS
+from tests.authority import needs_openssl
 
 RIGHT = b"HTTP/1.1 200 OK\r\ncontent-length: 13\r\n\r\nHello, World!"
 
@@ -255,6 +256,11 @@ class TestHarness:
         assert small["servers"]["c"]["cpu_us"] > 0
         assert small["servers"]["c"]["of_c"]["middle"] == 1
         assert sleep["servers"] == {}
+
+    @needs_openssl
+    def test_over_tls(self, capsys: pytest.CaptureFixture[str]) -> None:
+        arguments = ["--server", "fastserve", "--scenario", "tls", "--rounds", "1"]
+        assert load.main([*arguments, "--seconds", "0.2", "--warmup", "0.1"]) == 0, capsys.readouterr().out
 
     def test_a_server_that_does_not_start_is_reported_with_what_it_said(
         self, capsys: pytest.CaptureFixture[str]

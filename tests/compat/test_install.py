@@ -23,21 +23,25 @@ NAMES = {
     "uvicorn.config": [
         "LOGGING_CONFIG", "LOG_LEVELS", "STARTUP_FAILURE", "SSL_PROTOCOL_VERSION", "TRACE_LOG_LEVEL", "Config",
         "ProxyHeadersMiddleware", "WSGIMiddleware", "create_ssl_context",
-        "import_from_string", "create_ssl_context",
+        "import_from_string", "HTTP_PROTOCOLS", "WS_PROTOCOLS", "LIFESPAN", "LOOP_FACTORIES", "INTERFACES",
+        "UvicornDeprecationWarning",
     ],
     "uvicorn.importer": ["import_from_string", "ImportFromStringError"],
     "uvicorn.lifespan.off": ["LifespanOff"],
     "uvicorn.lifespan.on": ["LifespanOn"],
     "uvicorn.logging": ["DefaultFormatter", "AccessFormatter", "ColourizedFormatter", "TRACE_LOG_LEVEL"],
-    "uvicorn.main": ["run", "main", "Server", "Config", "STARTUP_FAILURE", "LOGGING_CONFIG"],
+    "uvicorn.main": [
+        "run", "main", "Server", "Config", "STARTUP_FAILURE", "LOGGING_CONFIG", "LEVEL_CHOICES", "LIFESPAN_CHOICES",
+        "INTERFACE_CHOICES",
+    ],
     "uvicorn.middleware.asgi2": ["ASGI2Middleware"],
-    "uvicorn.middleware.message_logger": ["MessageLoggerMiddleware"],
+    "uvicorn.middleware.message_logger": ["MessageLoggerMiddleware", "message_with_placeholders", "PLACEHOLDER_FORMAT"],
     "uvicorn.middleware.proxy_headers": ["ProxyHeadersMiddleware"],
     "uvicorn.middleware.wsgi": ["WSGIMiddleware"],
     "uvicorn.protocols.utils": ["ClientDisconnected", "get_client_addr", "get_path_with_query_string"],
     "uvicorn.server": ["Server", "ServerState", "HANDLED_SIGNALS"],
     "uvicorn.supervisors": ["Multiprocess", "ChangeReload"],
-    "uvicorn.supervisors.multiprocess": ["Multiprocess", "Process"],
+    "uvicorn.supervisors.multiprocess": ["Multiprocess", "Process", "SIGNALS"],
     "uvicorn._types": ["ASGIApplication", "ASGI3Application", "ASGIReceiveCallable", "ASGISendCallable", "Scope"],
 }  # fmt: skip
 
@@ -79,6 +83,24 @@ def test_the_same_names_with_one_word_changed() -> None:
         assert [name for name in names if not hasattr(found, name)] == [], module
     # Whatever has been imported meanwhile.
     assert fastserve.main.name == "fastserve"
+
+
+def test_choices_are_those_of_uvicorns_options() -> None:
+    for name in ("HTTP_PROTOCOLS", "WS_PROTOCOLS", "LIFESPAN", "LOOP_FACTORIES", "INTERFACES"):
+        theirs, ours = (
+            getattr(importlib.import_module(f"{package}.config"), name) for package in ("uvicorn", "fastserve")
+        )
+        assert sorted(theirs) == sorted(ours), name
+    for name in ("LEVEL_CHOICES", "LIFESPAN_CHOICES", "INTERFACE_CHOICES"):
+        theirs, ours = (getattr(sys.modules[f"{package}.main"], name) for package in ("uvicorn", "fastserve"))
+        assert theirs.choices == ours.choices, name
+    supervisors = [
+        importlib.import_module(f"{package}.supervisors.multiprocess") for package in ("uvicorn", "fastserve")
+    ]
+    assert supervisors[0].SIGNALS == supervisors[1].SIGNALS
+    loggers = [importlib.import_module(f"{package}.middleware.message_logger") for package in ("uvicorn", "fastserve")]
+    for message in ({"type": "a", "body": b"123"}, {"text": "1", "bytes": None, "headers": [()]}):
+        assert loggers[0].message_with_placeholders(message) == loggers[1].message_with_placeholders(message)
 
 
 def test_everything_is_there_after_a_plain_import() -> None:

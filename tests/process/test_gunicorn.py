@@ -29,18 +29,18 @@ class Wrong(FastserveWorker):
 class Counting(FastserveWorker):
     def notify(self):
         super().notify()
-        print("notified", flush=True)
+        print("notified\\n", end="", flush=True)
 """
 
 CONFIGURATION = """
 def worker_int(worker):
-    print("hook: worker_int", flush=True)
+    print("hook: worker_int\\n", end="", flush=True)
 
 def worker_abort(worker):
-    print("hook: worker_abort", flush=True)
+    print("hook: worker_abort\\n", end="", flush=True)
 
 def worker_exit(server, worker):
-    print("hook: worker_exit", flush=True)
+    print("hook: worker_exit\\n", end="", flush=True)
 """
 
 

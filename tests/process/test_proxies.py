@@ -2,8 +2,11 @@
 
 import os
 import socket
+import ssl
 
 import pytest
+
+from tests.authority import Authority, needs_openssl
 
 APPLICATION = """
 async def app(scope, receive, send):
@@ -104,6 +107,33 @@ def test_proxy_protocol_of_many_workers(start):
     for number in range(20):
         header = f"PROXY TCP4 1.2.3.{number} 5.6.7.8 1111 443\r\n".encode()
         assert ask(address, before=header)[0] == (f"1.2.3.{number}", 1111)
+
+
+@needs_openssl
+@pytest.mark.parametrize("unix", [False, True], ids=["tcp", "unix"])
+def test_proxy_protocol_before_tls(start, tmp_path, unix):
+    authority = Authority(tmp_path)
+    server = authority.issue("server")
+    path = str(tmp_path / "web.sock")
+    where = ["--uds", path, "--forwarded-allow-ips", "unix"] if unix else ["--port", "0"]
+    process = start(
+        "facts:app", *where, "--proxy-protocol", "--ssl-certfile", str(server.certificate), "--ssl-keyfile",
+        str(server.key),
+    )  # fmt: skip
+    process.wait_for("Fastserve running on")
+    context = ssl.create_default_context(cafile=str(authority.certificate))
+    with socket.socket(socket.AF_UNIX if unix else socket.AF_INET) as client:
+        client.settimeout(20)
+        client.connect(path if unix else ("127.0.0.1", process.port))
+        client.sendall(b"PROXY TCP4 1.2.3.4 5.6.7.8 1111 443\r\n")
+        with context.wrap_socket(client, server_hostname="localhost") as connection:
+            connection.sendall(b"GET /a HTTP/1.1\r\nHost: own\r\nConnection: close\r\n\r\n")
+            answer = b""
+            while piece := connection.recv(65536):
+                answer += piece
+    assert eval(answer.partition(b"\r\n\r\n")[2]) == (("1.2.3.4", 1111), ("5.6.7.8", 443), "https", "/a", b"own")
+    process.stop()
+    assert process.stdout[0] == 'INFO:     1.2.3.4:1111 - "GET /a HTTP/1.1" 200 OK'
 
 
 def test_a_user_that_does_not_exist(start):

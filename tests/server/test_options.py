@@ -275,14 +275,6 @@ def test_trusted_proxies_come_from_the_option_or_the_environment(monkeypatch):
         Settings("a:a", forwarded_allow_ips="unix:no-such-user")
 
 
-def test_proxy_protocol_is_not_read_inside_tls():
-    row = OPTIONS["ssl_certfile"]
-    if row.missing:
-        pytest.skip(row.missing)
-    with pytest.raises(ValueError, match="proxy_protocol: the header comes before TLS"):
-        Settings("a:a", proxy_protocol=True, ssl_certfile="cert.pem")
-
-
 def test_what_is_not_supported_yet_is_refused(monkeypatch):
     row = dataclasses.replace(OPTIONS["workers"], missing="more than one is not supported yet")
     monkeypatch.setitem(OPTIONS, "workers", row)

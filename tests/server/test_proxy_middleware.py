@@ -16,6 +16,7 @@ TRUSTED = [
     ["10.0.0.0/8", "127.0.0.1"],
     "127.0.0.1, 10.0.0.0/8, 192.0.2.9",
     "peer",
+    ["*", "127.0.0.1"],
 ]
 
 CLIENTS = [("127.0.0.1", 5000), ("192.0.2.7", 5000), ("::1", 5000), ("peer", 0), None]
@@ -28,6 +29,8 @@ FIELDS = [
     [(b"x-forwarded-for", b"192.0.2.1"), (b"x-forwarded-for", b"198.51.100.1:1234, 10.0.0.1")],
     [(b"x-forwarded-for", b"[2001:db8::1]:443")],
     [(b"x-forwarded-for", b"2001:db8::1")],
+    [(b"x-forwarded-for", b"[::1]x, [2001:db8::1]:no")],
+    [(b"x-forwarded-for", b"192.0.2.1:no")],
     [(b"x-forwarded-for", b"")],
     [(b"x-forwarded-for", b"unknown, peer")],
     [(b"x-forwarded-proto", b"https")],

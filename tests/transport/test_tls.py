@@ -6,6 +6,7 @@ import logging
 import os
 import socket
 import ssl
+import time
 
 import pytest
 
@@ -14,6 +15,7 @@ from fastserve.protocol._worker import Worker
 from fastserve.transport._loop import protocol_factory
 from fastserve.transport.handshakes import TlsTransport
 from fastserve.transport.tls import Certificates, TlsError, TlsFiles, distinguished_name
+from fastserve.trust import TrustedPeers
 from tests.authority import Authority, needs_openssl
 
 pytestmark = needs_openssl
@@ -212,7 +214,7 @@ class Warnings:
 
 
 class Served:
-    def __init__(self, authority, certificates, function, handshake_timeout):
+    def __init__(self, authority, certificates, function, handshake_timeout, proxies, header_timeout):
         self.loop = asyncio.get_running_loop()
         self.authority = authority
         self.calls = []
@@ -220,8 +222,9 @@ class Served:
         self.worker = Worker(PythonHandler(self._handle), self.loop, date_header=False)
         self.warned = Warnings(self.worker)
         self.transport = TlsTransport(
-            self.warned, self.loop, protocol_factory(self.worker), certificates, handshake_timeout
-        )
+            self.warned, self.loop, protocol_factory(self.worker), certificates, handshake_timeout, proxies,
+            header_timeout,
+        )  # fmt: skip
 
     def _handle(self, exchange):
         self.calls.append(exchange)
@@ -249,11 +252,14 @@ def serve(request, authority):
 
     factory = asyncio.new_event_loop if request.param == "asyncio" else uvloop.new_event_loop
 
-    def run(scenario, function=hello, handshake_timeout=10.0, named=(), **options):
+    def run(
+        scenario, function=hello, handshake_timeout=10.0, named=(), proxies=None, header_timeout=PATIENCE, **options
+    ):
         live = files(authority.server, **options)
 
         async def main():
-            served = Served(authority, Certificates(live.load, named, live.paths), function, handshake_timeout)
+            certificates = Certificates(live.load, named, live.paths)
+            served = Served(authority, certificates, function, handshake_timeout, proxies, header_timeout)
             with socket.create_server(("127.0.0.1", 0)) as sock:
                 served.server = await served.transport.accept_on(sock, 100)
                 served.address = sock.getsockname()
@@ -361,14 +367,24 @@ def test_a_large_response_reaches_a_slow_client_that_then_loses_the_connection(s
         exchange.start(200, [(b"content-length", b"%d" % size)])
         exchange.body(b"x" * size)
 
+    def read_slowly(address, context):
+        # Without an event loop: its TLS drops what is left when the connection ends while reading is paused.
+        received = 0
+        with (
+            socket.create_connection(address) as client,
+            context.wrap_socket(client, server_hostname="localhost") as connection,
+        ):
+            connection.settimeout(PATIENCE)
+            connection.sendall(LAST)
+            received += len(connection.recv(4096).partition(b"\r\n\r\n")[2])
+            # Longer than a closed connection waits for its peer.
+            time.sleep(1.2)
+            while piece := connection.recv(65536):
+                received += len(piece)
+        return received
+
     async def scenario(served):
-        reader, writer = await served.connect(limit=4096)
-        writer.write(LAST)
-        await reader.readuntil(b"\r\n\r\n")
-        # Longer than a closed connection waits for its peer.
-        await asyncio.sleep(1.2)
-        assert len(await reader.read(-1)) == size
-        await end(writer)
+        assert await asyncio.to_thread(read_slowly, served.address, trusting(served.authority)) == size
 
     serve(scenario, large)
 
@@ -420,7 +436,7 @@ def test_a_handshake_under_way_may_end_before_the_server_does(serve, authority):
     async def scenario(served):
         client = socket.create_connection(served.address)
         client.setblocking(False)
-        await served.until(lambda: served.transport._handshakes)
+        await served.until(lambda: served.transport._beginning)
         served.server.close()
         settled = asyncio.create_task(served.transport.settle(PATIENCE))
         reader, writer = await asyncio.open_connection(
@@ -435,17 +451,105 @@ def test_a_handshake_under_way_may_end_before_the_server_does(serve, authority):
     serve(scenario)
 
 
+PROXY = b"PROXY TCP4 1.2.3.4 5.6.7.8 1111 443\r\n"
+BINARY = bytes.fromhex("0d0a0d0a000d0a515549540a") + b"\x21\x11\x00\x0c\x01\x02\x03\x04\x05\x06\x07\x08\x04\x57\x01\xbb"
+LOCAL = bytes.fromhex("0d0a0d0a000d0a515549540a") + b"\x20\x00\x00\x00"
+
+
+async def send_apart(served, *pieces):
+    """A socket that has sent the pieces, each after the server has had some turns of the loop for the one before."""
+    client = socket.create_connection(served.address)
+    client.setblocking(False)
+    client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    for piece in pieces:
+        await served.loop.sock_sendall(client, piece)
+        for _ in range(10):
+            await asyncio.sleep(0)
+    return client
+
+
+@pytest.mark.parametrize(
+    "pieces",
+    [[PROXY], [PROXY[:1], PROXY[1:20], PROXY[20:]], [BINARY], [BINARY[:14], BINARY[14:]]],
+    ids=["version 1", "version 1 in pieces", "version 2", "version 2 in pieces"],
+)
+def test_what_a_proxy_says_before_tls(serve, authority, pieces):
+    async def scenario(served):
+        client = await send_apart(served, *pieces)
+        reader, writer = await asyncio.open_connection(
+            sock=client, ssl=trusting(authority), server_hostname="localhost"
+        )
+        writer.write(GET)
+        assert await reader.readexactly(len(OK)) == OK
+        endpoint = served.calls[0].request.endpoint
+        assert (endpoint.client, endpoint.server) == (("1.2.3.4", 1111), ("5.6.7.8", 443))
+        assert (endpoint.scheme, endpoint.tls["tls_version"]) == ("https", ssl.TLSVersion.TLSv1_3)
+        await end(writer)
+
+    serve(scenario, proxies=TrustedPeers("127.0.0.1"))
+
+
+@pytest.mark.parametrize(("before", "trusted"), [(LOCAL, "127.0.0.1"), (b"", "10.0.0.1")], ids=["local", "a stranger"])
+def test_a_proxy_that_says_nothing_before_tls(serve, authority, before, trusted):
+    async def scenario(served):
+        client = await send_apart(served, before)
+        reader, writer = await asyncio.open_connection(
+            sock=client, ssl=trusting(authority), server_hostname="localhost"
+        )
+        writer.write(GET)
+        assert await reader.readexactly(len(OK)) == OK
+        assert served.calls[0].request.endpoint.client == client.getsockname()
+        await end(writer)
+
+    serve(scenario, proxies=TrustedPeers(trusted))
+
+
+@pytest.mark.parametrize(
+    ("sent", "reason"),
+    [
+        (b"\x16\x03\x01\x02\x00", "a PROXY protocol header was expected"),
+        (b"PROXY TCP4 1.2.3.4\r\n", "PROXY protocol header is malformed"),
+        (PROXY[:10], "PROXY protocol header was not complete in time"),
+    ],
+    ids=["a handshake", "malformed", "half of one"],
+)
+def test_a_header_before_tls_that_is_rejected(serve, sent, reason):
+    async def scenario(served):
+        client = await send_apart(served, sent)
+        with contextlib.suppress(ConnectionResetError):
+            assert await served.loop.sock_recv(client, 1) == b""
+        await served.until(lambda: served.warned.lines)
+        host, port = client.getsockname()
+        assert served.warned.lines == [f"Connection rejected before the TLS handshake: {reason}. {host}:{port}"]
+        client.close()
+
+    serve(scenario, proxies=TrustedPeers("127.0.0.1"), header_timeout=0.5)
+
+
+@pytest.mark.parametrize("ends", [True, False], ids=["closes", "is silent"])
+def test_who_connects_and_says_nothing_is_not_told_of(serve, ends):
+    async def scenario(served):
+        client = await send_apart(served)
+        if ends:
+            client.shutdown(socket.SHUT_WR)
+        assert await served.loop.sock_recv(client, 1) == b""
+        assert served.warned.lines == []
+        client.close()
+
+    serve(scenario, proxies=TrustedPeers("127.0.0.1"), header_timeout=PATIENCE if ends else 0.1)
+
+
 def test_what_has_connected_is_accepted_at_the_end_or_left_in_the_queue(serve, authority):
     async def scenario(served):
         sock = served.server.sockets[0].dup()
         client = socket.create_connection(served.address)
         served.server.close(accept_queued=False)
         assert served.server.sockets == ()
-        assert not served.transport._handshakes
+        assert not served.transport._beginning
         with sock:
             served.server = await served.transport.accept_on(sock, 100)
             served.server.close()
-        assert served.transport._handshakes
+        assert served.transport._beginning
         client.close()
         await served.transport.settle(PATIENCE)
 

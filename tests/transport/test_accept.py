@@ -1,4 +1,4 @@
-"""What only the native transport does: running out of descriptors, and connections that wait when it closes."""
+"""Accepting: running out of descriptors, and connections that wait when the server closes."""
 
 import asyncio
 import errno
@@ -6,14 +6,7 @@ import os
 import resource
 import socket
 
-import pytest
-
 from tests.transport.test_streams import GET, OK, hello
-
-
-@pytest.fixture
-def kind():
-    return "native"
 
 
 def test_out_of_descriptors_is_said_once_and_passes(serve, caplog, monkeypatch):
@@ -64,13 +57,12 @@ def test_connections_in_the_queue_are_served_when_the_server_closes(serve):
 
 def test_a_paused_listener_leaves_connections_in_the_queue(serve):
     async def scenario(served):
-        listener = served.server._listener
-        listener.pause()
+        served.server.pause()
         client = await served.connect()
         await served.send(client, GET)
         await asyncio.sleep(0.02)
         assert served.worker.connections == 0
-        listener.resume()
+        await served.server.start_serving()
         assert await served.read(client, len(OK)) == OK
 
     serve(hello, scenario)
@@ -80,8 +72,7 @@ def test_a_closed_listener_can_leave_its_queue_to_the_next(serve):
     """The socket lives on elsewhere: what waits in it is for whoever serves it then."""
 
     async def scenario(served):
-        listener = served.server._listener
-        listener.pause()
+        served.server.pause()
         client = await served.connect()
         await served.send(client, GET)
         served.server.close(accept_queued=False)
