@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import sys
 from collections.abc import Callable
 from typing import Any, Final, NamedTuple
 
@@ -24,6 +25,10 @@ _AT_ONCE = 0.001
 
 THREADS: Final = 4
 """Threads that call a WSGI application, where nobody says how many."""
+
+SWITCH_INTERVAL: Final = 0.0005
+"""Seconds for which a thread that computes keeps the others waiting, in workers with such threads. One of the others is
+the event loop: with Python's 5 ms it would wait for 40 where eight threads compute."""
 
 LONGEST_BODY: Final = 2**30
 """Bytes of a request's body for a WSGI application, where nobody says how many: it may be on the disk as a whole."""
@@ -120,8 +125,10 @@ def assemble(
         proxy_protocol=proxies if certificates is None else None,
     )
 
+    switch_interval = sys.getswitchinterval()
     if isinstance(gateway, ThreadedGateway):
         gateway.on_refused = worker.refuse
+        sys.setswitchinterval(min(switch_interval, SWITCH_INTERVAL))
 
     transport: Transport
     if certificates is not None:
@@ -139,6 +146,7 @@ def assemble(
         worker.close()
         if isinstance(gateway, ThreadedGateway):
             gateway.close()
+            sys.setswitchinterval(switch_interval)
         if access_log is not None:
             access_log.close()
 
