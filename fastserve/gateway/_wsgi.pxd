@@ -55,12 +55,14 @@ cdef class LoopCall(WsgiCall):
     cdef bint is_file               # they are blocks of a file: more than what was announced is no mistake
     cdef bint stepping              # inside the application's iterator
 
+    cdef int begin_call(self) except -1
     cdef int answer(self, object result) except -1
     cdef int send(self, object piece, bint more) except -1
     # Whether the rest of a file is sent as a whole.
     cdef bint send_file(self, object result) except -1
     cdef int go_on(self) except -1
     cdef int step(self) except -1
+    cdef int give_in(self) except -1
     cdef int finish(self, object error) except -1
     cdef object close(self, object error)
 

@@ -305,17 +305,23 @@ cdef class LoopCall(WsgiCall):
     """One call of a WSGI application in the event loop."""
 
     cdef int run(self) except -1:
+        # Once for all the steps that are made now: asyncio asks for the process's id each time.
         cdef object loop = _get_running_loop()
+        _set_running_loop(None)
+        try:
+            return self.begin_call()
+        finally:
+            _set_running_loop(loop)
+
+    cdef int begin_call(self) except -1:
         cdef object result
         try:
             environ = self.environ()
             self.context = PyContext_CopyCurrent()
             PyContext_Enter(self.context)
-            _set_running_loop(None)
             try:
                 result = call_application(self, environ)
             finally:
-                _set_running_loop(loop)
                 PyContext_Exit(self.context)
             return self.answer(result)
         except BaseException as error:
@@ -364,7 +370,6 @@ cdef class LoopCall(WsgiCall):
 
     cdef int go_on(self) except -1:
         cdef Exchange exchange = self.exchange
-        cdef object loop = _get_running_loop()
         cdef double until = 0.0
         cdef PyObject* item
         cdef object piece
@@ -373,11 +378,9 @@ cdef class LoopCall(WsgiCall):
         while not exchange.detached:
             self.stepping = True
             PyContext_Enter(self.context)
-            _set_running_loop(None)
             try:
                 item = PyIter_Next(self.pieces)
             finally:
-                _set_running_loop(loop)
                 PyContext_Exit(self.context)
                 self.stepping = False
             if item is NULL:
@@ -413,10 +416,23 @@ cdef class LoopCall(WsgiCall):
         return self.finish(None)
 
     cdef int step(self) except -1:
+        cdef object loop = _get_running_loop()
+        _set_running_loop(None)
         try:
             return self.go_on()
         except BaseException as error:
             return self.finish(error)
+        finally:
+            _set_running_loop(loop)
+
+    cdef int give_in(self) except -1:
+        """End a call that is between two steps."""
+        cdef object loop = _get_running_loop()
+        _set_running_loop(None)
+        try:
+            return self.finish(None)
+        finally:
+            _set_running_loop(loop)
 
     def _resume(self) -> None:
         """Go on with the iterator; called by the event loop."""
@@ -438,14 +454,14 @@ cdef class LoopCall(WsgiCall):
         if self.waiting:
             return self.give_up()
         if self.pieces is not None and not self.stepping:
-            return self.finish(None)
+            return self.give_in()
         return 0
 
     cdef int disconnected(self) except -1:
         if self.waiting:
             return self.give_up()
         if self.pieces is not None and self.exchange.detached and not self.stepping:
-            return self.finish(None)
+            return self.give_in()
         return 0
 
     cdef int begin(self, int status, bytes reason, object fields) except -1:
@@ -474,13 +490,10 @@ cdef class LoopCall(WsgiCall):
 
     cdef object close(self, object error):
         cdef object result = self.result
-        cdef object loop
         self.result = self.pieces = None
         if result is None:
             return error
-        loop = _get_running_loop()
         PyContext_Enter(self.context)
-        _set_running_loop(None)
         try:
             close = getattr(result, "close", None)
             if close is not None:
@@ -490,7 +503,6 @@ cdef class LoopCall(WsgiCall):
                 return failure
             self.gateway.failed("in close()", failure)
         finally:
-            _set_running_loop(loop)
             PyContext_Exit(self.context)
         return error
 

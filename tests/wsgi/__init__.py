@@ -15,4 +15,7 @@ by the clock.
 Asking another server
     WSGI_SUBJECT=gunicorn runs gunicorn's sync and gthread workers in fastserve's place: what fails then is either a
     fault of the tests or a difference we want.
+
+Other ways to run
+    WSGI_OPTIONS="--transport loop" adds options to every fastserve that is started.
 """

@@ -12,6 +12,7 @@ from tests.process.conftest import folder, start, starting
 __all__ = ["folder", "start"]
 
 SUBJECT = os.environ.get("WSGI_SUBJECT", "fastserve")
+OPTIONS = os.environ.get("WSGI_OPTIONS", "").split()
 THREADS = 4
 MODES = {"loop": ("--threads", "1"), "threads": ("--threads", str(THREADS))}
 
@@ -47,7 +48,7 @@ def start_subject(start, app, *options, **more):
         worker = "sync" if options[-2:] == MODES["loop"] else "gthread"
         quiet = ("--no-control-socket", "--log-level", "info")
         return start("--bind", "127.0.0.1:0", *quiet, "-k", worker, *options, app, server="gunicorn", **more)
-    return start(app, "--port", "0", "--no-access-log", *options, **more)
+    return start(app, "--port", "0", "--no-access-log", *OPTIONS, *options, **more)
 
 
 @pytest.fixture(scope="session")

@@ -394,13 +394,10 @@ def file_written_before(environ, start_response):
 
 
 @route
-def shrinking(environ, start_response):
-    """A file that is shorter than it was when its length was announced."""
-    stream = tempfile.TemporaryFile(buffering=0)  # noqa: SIM115  # the server closes it
-    stream.write(b"x" * 1000)
-    stream.seek(0)
-    start_response("200 OK", [*TEXT, ("Content-Length", "1000")])
-    stream.truncate(300)
+def named_file(environ, start_response):
+    """The file that the query names, with its length announced."""
+    stream = open(environ["QUERY_STRING"], "rb")  # noqa: SIM115  # the server closes it
+    start_response("200 OK", [*TEXT, ("Content-Length", str(os.fstat(stream.fileno()).st_size))])
     return environ["wsgi.file_wrapper"](stream)
 
 
