@@ -36,6 +36,8 @@ cdef enum:
     FAILED = 1011
 
 cdef tuple NO_FIELDS = ()
+# Cycles whose application asks for more after the end: they live until their task is cancelled.
+cdef set LEFT_WAITING = set()
 cdef str TYPE = "type"
 cdef str BYTES = "bytes"
 cdef str TEXT = "text"
@@ -126,7 +128,12 @@ cdef class WebSocketCycle(Awaited):
         if kind == ROOM:
             return None if self.websocket.phase >= WEBSOCKET_CLOSING or self.websocket.writable() else NOT_YET
         message = self._message()
-        return NOT_YET if message is None else message
+        if message is not None:
+            return message
+        if self.told:
+            # No connection refers to it any more, only the task that waits for it in vain.
+            LEFT_WAITING.add(self)
+        return NOT_YET
 
     cdef dict _message(self):
         # The next message, or None when the application has to wait for it.
@@ -274,6 +281,8 @@ cdef class WebSocketCycle(Awaited):
     cdef int _ended(self, object result, object exception) except -1:
         cdef WebSocket websocket = self.websocket
         self.task = None
+        if self.told:
+            LEFT_WAITING.discard(self)
         if exception is not None:
             if not (isinstance(exception, ClientDisconnected) or (
                     self.cancelled and isinstance(exception, CancelledError))):

@@ -1,6 +1,7 @@
 """WebSockets from bytes to applications and back: handshake, messages, keepalive, limits, and every way to end."""
 
 import asyncio
+import gc
 import logging
 
 import pytest
@@ -1217,3 +1218,25 @@ def test_handshake_that_takes_too_long(run):
         await bench.quiet()
 
     run(application, scenario, timeout_request=3)
+
+
+@pytest.mark.parametrize("denied", [False, True])
+def test_application_that_waits_in_vain_can_be_cancelled(run, denied):
+    async def application(scope, receive, send):
+        await receive()
+        await send(END if denied else ACCEPT)
+        while True:
+            await receive()
+
+    async def scenario(bench):
+        stream = bench.connect()
+        await bench.io(stream.feed, OPENING)
+        await bench.io(stream.lose)
+        bench.streams.clear()
+        del stream
+        gc.collect()
+        assert bench.worker.tasks == 1
+        assert bench.worker.cancel() == 1
+        await bench.quiet()
+
+    run(application, scenario)
