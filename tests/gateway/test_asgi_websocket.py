@@ -1124,25 +1124,19 @@ def test_drain_while_others_take_connections_over(run):
 
 
 def test_accepted_while_the_worker_drains(run):
+    """A handshake on a connection that has been given time for one more request."""
     application = Recorder()
-    go = []
-
-    async def late(scope, receive, send):
-        go.append(asyncio.get_running_loop().create_future())
-        await go[0]
-        await application(scope, receive, send)
 
     async def scenario(bench):
         stream = bench.connect()
+        await bench.io(bench.worker.drain, False, 5.0)
         await bench.io(stream.feed, OPENING)
-        bench.worker.drain()
-        go[0].set_result(None)
         await bench.quiet()
         head, _, rest = stream.take().partition(b"\r\n\r\n")
         assert head + b"\r\n" == SWITCHED
         assert list(read_frames(rest)) == [closing(1012)]
 
-    run(late, scenario)
+    run(application, scenario)
     assert application.end == (1012, "")
 
 
@@ -1165,24 +1159,46 @@ def test_what_is_sent_while_the_server_closes(run):
     assert outcomes == [ClientDisconnected, None]
 
 
-def test_disconnect_reaches_a_handshake_without_an_answer(run):
+def test_a_denial_in_one_piece_has_its_length(run):
+    """Clients for WebSocket alone may not know chunks."""
+
+    async def application(scope, receive, send):
+        await receive()
+        await send({"type": "websocket.http.response.start", "status": 401, "headers": []})
+        await send({"type": "websocket.http.response.body", "body": b"no"})
+
+    async def scenario(bench):
+        stream = bench.connect()
+        await bench.io(stream.feed, OPENING)
+        await bench.quiet()
+        head, _, body = stream.take().partition(b"\r\n\r\n")
+        assert b"\r\ncontent-length: 2" in head
+        assert b"transfer-encoding" not in head
+        assert body == b"no"
+
+    run(application, scenario)
+
+
+def test_a_handshake_without_an_answer_is_refused_when_the_worker_drains(run):
     seen = []
 
     async def application(scope, receive, send):
         seen.append(await receive())
         seen.append(await receive())
+        with pytest.raises(ClientDisconnected):
+            await send(ACCEPT)
 
     async def scenario(bench):
         stream = bench.connect()
         await bench.io(stream.feed, OPENING)
-        await bench.io(bench.worker.drain)
         assert bench.worker.tasks == 1
-        await bench.io(bench.worker.disconnect)
+        await bench.io(bench.worker.drain)
         await bench.quiet()
-        assert stream.take().startswith(b"HTTP/1.1 500 ")
+        assert stream.take().startswith(b"HTTP/1.1 503 ")
+        assert bench.worker.tasks == 0
 
     run(application, scenario)
-    assert seen[1]["code"] == 1006
+    assert seen[1] == {"type": "websocket.disconnect", "code": 1012, "reason": ""}
 
 
 def test_cancel(run, caplog):
