@@ -1009,7 +1009,7 @@ cdef class Http1Exchange(Exchange):
             if count < self.facts.content_length:
                 raise RuntimeError("Response content shorter than Content-Length")
             count = self.facts.content_length
-        connection._claim_output()
+        connection.claim_output()
         self._commit(False, count)
         if self.chunked:
             _append_chunk_size(connection.worker.output, count)
@@ -1017,8 +1017,8 @@ cdef class Http1Exchange(Exchange):
         if not self.bodiless and count:
             connection.release_output()
             connection.stream.write_file(fd, offset, count)
-            connection._watch_writing()
-            connection._claim_output()
+            connection.watch_writing()
+            connection.claim_output()
         if self.chunked:
             connection.worker.output.append(b"\r\n0\r\n\r\n", 7)
         self._complete()
