@@ -1,12 +1,12 @@
 """The load benchmark measures what it says: the client counts right answers only, the harness reports what failed."""
 
 import json
+import signal
 import socket
 import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -396,10 +396,21 @@ def test_every_server_has_a_command_or_none_for_every_scenario() -> None:
             assert (commands["bjoern"] is not None) == (scenario.threads == 1)
 
 
-def test_the_load_beside_is_there_and_not_measured() -> None:
+def test_the_load_beside_is_there_and_not_measured(monkeypatch: pytest.MonkeyPatch) -> None:
+    started: list[tuple[list[str], subprocess.Popen[str]]] = []
+    popen = subprocess.Popen
+
+    def note(command: list[str], **options: Any) -> subprocess.Popen[str]:
+        started.append((command, popen(command, **options)))
+        return started[-1][1]
+
+    monkeypatch.setattr(subprocess, "Popen", note)
     scenario = Scenario("x", "x", "", SMALL, connections=1, beside=("--target", "/beside", "--connections", "3"))
-    alone = measure_load(SERVERS["c"], replace(scenario, beside=None), Cores(None, None), 0.2, 0.0)
-    disturbed = measure_load(SERVERS["c"], scenario, Cores(None, None), 0.2, 0.0)
-    assert not alone.errors + disturbed.errors
-    # What the server does for the others is in its time, and not in the requests.
-    assert disturbed.cpu_us > alone.cpu_us * 1.5
+    load = measure_load(SERVERS["c"], scenario, Cores(None, None), 0.2, 0.0)
+    assert load.requests
+    assert not load.errors
+    (beside, process), (measured, _) = [pair for pair in started if "--connections" in pair[0]]
+    assert "/beside" in beside
+    assert "/beside" not in measured
+    # It went on for as long as there was something to measure, and not a moment longer.
+    assert process.returncode == -signal.SIGKILL

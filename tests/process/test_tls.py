@@ -198,7 +198,7 @@ import fastserve
 def make(config, default):
     context = default()
     context.minimum_version = ssl.TLSVersion.TLSv1_3
-    print(type(config).__name__, flush=True)
+    print(type(config).__name__ + "\\n", end="", flush=True)
     return context
 
 def wrong(config, default):

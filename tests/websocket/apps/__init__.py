@@ -16,4 +16,4 @@ How a conversation ended is told on standard output, `KEY: disconnect 1000 reaso
 
 
 def tell(key, what):
-    print(f"{key}: {what}", flush=True)
+    print(f"{key}: {what}\n", end="", flush=True)

@@ -23,7 +23,7 @@ async def app(scope, receive, send):
         return
 
     def tell(what):
-        print(f"{key}: {what}", flush=True)
+        print(f"{key}: {what}\n", end="", flush=True)
 
     assert (await receive())["type"] == "websocket.connect"
     await ROUTES[route](scope, receive, send, tell)
@@ -34,7 +34,7 @@ async def lifespan(receive, send):
         kind = (await receive())["type"]
         await send({"type": kind + ".complete"})
         if kind == "lifespan.shutdown":
-            print("lifespan is over", flush=True)
+            print("lifespan is over\n", end="", flush=True)
             return
 
 
