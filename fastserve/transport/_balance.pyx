@@ -23,28 +23,22 @@ from libc.string cimport memcpy, memset
 
 from fastserve.protocol._timers cimport Clock
 from fastserve.transport._board cimport Board
-
-cdef extern from "<sys/socket.h>" nogil:
-    ctypedef Py_ssize_t ssize_t
-    cdef struct iovec:
-        void* iov_base
-        size_t iov_len
-    cdef struct msghdr:
-        iovec* msg_iov
-        size_t msg_iovlen
-        void* msg_control
-        size_t msg_controllen
-    cdef struct cmsghdr:
-        size_t cmsg_len
-        int cmsg_level
-        int cmsg_type
-    cmsghdr* CMSG_FIRSTHDR(msghdr* message)
-    unsigned char* CMSG_DATA(cmsghdr* control)
-    size_t CMSG_SPACE(size_t size)
-    size_t CMSG_LEN(size_t size)
-    ssize_t sendmsg(int fd, const msghdr* message, int flags)
-    ssize_t recvmsg(int fd, msghdr* message, int flags)
-    int MSG_NOSIGNAL, MSG_DONTWAIT, MSG_CMSG_CLOEXEC, SOL_SOCKET, SCM_RIGHTS
+from fastserve.transport._socket cimport (
+    CMSG_DATA,
+    CMSG_FIRSTHDR,
+    CMSG_LEN,
+    CMSG_SPACE,
+    MSG_CMSG_CLOEXEC,
+    MSG_DONTWAIT,
+    MSG_NOSIGNAL,
+    SCM_RIGHTS,
+    SOL_SOCKET,
+    cmsghdr,
+    iovec,
+    msghdr,
+    recvmsg,
+    sendmsg,
+)
 
 cdef enum:
     MESSAGE = 4                 # bytes

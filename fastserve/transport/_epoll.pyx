@@ -32,12 +32,41 @@ from libc.errno cimport (
 )
 from libc.stdint cimport int64_t, uint32_t, uint64_t, uintptr_t
 from libc.string cimport memcpy, memset
+from posix.fcntl cimport F_DUPFD_CLOEXEC, fcntl
+from posix.unistd cimport close as close_fd
 
 from fastserve._buffer cimport Buffer, new_buffer
 from fastserve._exchange cimport Endpoint
 from fastserve.protocol._connection cimport Connection, Stream, WorkerState
 from fastserve.transport._balance cimport FINISHED, NOTHING, Balancer, Passed, Received, receive_passed
 from fastserve.transport._peer cimport peer_uid
+from fastserve.transport._socket cimport (
+    AF_INET,
+    AF_INET6,
+    AF_UNIX,
+    MSG_NOSIGNAL,
+    MSG_PEEK,
+    RECEIVE_SIZE,
+    SHUT_WR,
+    SO_ERROR,
+    SOCK_CLOEXEC,
+    SOCK_NONBLOCK,
+    SOL_SOCKET,
+    accept4,
+    getpeername,
+    getsockname,
+    getsockopt,
+    iovec,
+    msghdr,
+    recv,
+    reset_when_closed,
+    send,
+    send_both,
+    sendmsg,
+    shutdown as shut_down,
+    sockaddr,
+    socklen_t,
+)
 
 cdef extern from "<sys/epoll.h>" nogil:
     cdef union epoll_data:
@@ -53,32 +82,6 @@ cdef extern from "<sys/epoll.h>" nogil:
     int EPOLL_CLOEXEC, EPOLL_CTL_ADD, EPOLL_CTL_DEL, EPOLL_CTL_MOD
     uint32_t EPOLLIN, EPOLLOUT, EPOLLERR, EPOLLHUP, EPOLLEXCLUSIVE
 
-cdef extern from "<sys/socket.h>" nogil:
-    ctypedef Py_ssize_t ssize_t
-    ctypedef unsigned int socklen_t
-    cdef struct sockaddr:
-        unsigned short sa_family
-    cdef struct iovec:
-        void* iov_base
-        size_t iov_len
-    cdef struct msghdr:
-        iovec* msg_iov
-        size_t msg_iovlen
-    cdef struct linger:
-        int l_onoff
-        int l_linger
-    int accept4(int fd, sockaddr* address, socklen_t* size, int flags)
-    ssize_t recv(int fd, void* data, size_t size, int flags)
-    ssize_t send(int fd, const void* data, size_t size, int flags)
-    ssize_t sendmsg(int fd, const msghdr* message, int flags)
-    int shutdown(int fd, int how)
-    int getpeername(int fd, sockaddr* address, socklen_t* size)
-    int getsockname(int fd, sockaddr* address, socklen_t* size)
-    int getsockopt(int fd, int level, int name, void* value, socklen_t* size)
-    int setsockopt(int fd, int level, int name, const void* value, socklen_t size)
-    int MSG_NOSIGNAL, MSG_PEEK, SHUT_WR, SOCK_NONBLOCK, SOCK_CLOEXEC, AF_INET, AF_INET6, AF_UNIX
-    int SOL_SOCKET, SO_ERROR, SO_LINGER
-
 cdef extern from "<netdb.h>" nogil:
     int getnameinfo(const sockaddr* address, socklen_t size, char* host, socklen_t host_size, char* service,
                     socklen_t service_size, int flags)
@@ -87,15 +90,7 @@ cdef extern from "<netdb.h>" nogil:
 cdef extern from "<sys/sendfile.h>" nogil:
     ssize_t sendfile(int out, int fd, int64_t* offset, size_t count)
 
-cdef extern from "<fcntl.h>" nogil:
-    int fcntl(int fd, int command, int argument)
-    int F_DUPFD_CLOEXEC
-
-cdef extern from "<unistd.h>" nogil:
-    int close(int fd)
-
 cdef enum:
-    RECEIVE_SIZE = 262144       # bytes one read may bring
     BATCH_EVENTS = 256          # events handled before the loop gets its turn
     BATCH_ACCEPTS = 64          # connections accepted from one source before others get theirs
     FILE_AT_ONCE = 4194304      # bytes of a file sent before other connections get their turn
@@ -129,7 +124,7 @@ cdef class Hub:
 
     def __dealloc__(self):
         if self.fd >= 0:
-            close(self.fd)
+            close_fd(self.fd)
 
     def listen(self, sock: socket.socket, index: int = 0) -> NativeListener:
         """Accept connections on `sock`, which listens already; it stays the caller's to close.
@@ -165,7 +160,7 @@ cdef class Hub:
             stream.abort()
         self._tell_ended()
         self.loop.remove_reader(self.fd)
-        close(self.fd)
+        close_fd(self.fd)
         self.fd = -1
         self.listeners = {}
 
@@ -343,7 +338,7 @@ cdef class NativeListener(Source):
             if fd >= 0:
                 count += 1
                 if balancer is not None and balancer.divert(fd, self.index):
-                    close(fd)
+                    close_fd(fd)
                 else:
                     stream = NativeStream.__new__(NativeStream)
                     stream.listener = self
@@ -380,7 +375,7 @@ cdef class NativeChannel(Source):
             if spare < 0:
                 self._exhausted(errno)
                 break
-            close(spare)
+            close_fd(spare)
             received = receive_passed(self.fd, &passed)
             if received == NOTHING:
                 break
@@ -415,7 +410,7 @@ cdef class FilePart:
 
     def __dealloc__(self):
         if self.fd >= 0:
-            close(self.fd)
+            close_fd(self.fd)
 
 
 cdef class NativeStream(Stream):
@@ -426,7 +421,7 @@ cdef class NativeStream(Stream):
 
     def __dealloc__(self):
         if self.fd >= 0:
-            close(self.fd)
+            close_fd(self.fd)
 
     # --- called by the hub
 
@@ -490,7 +485,7 @@ cdef class NativeStream(Stream):
         self.queue = None
         self.blocked = False
         if self.shutting:
-            shutdown(self.fd, SHUT_WR)
+            shut_down(self.fd, SHUT_WR)
         if self.closing:
             return self._close(False)
         self._update()
@@ -574,20 +569,11 @@ cdef class NativeStream(Stream):
 
     cdef int write_body(self, const char* data, Py_ssize_t size, bytes owner, const char* body,
                         Py_ssize_t body_size) except -1:
-        cdef iovec[2] parts
-        cdef msghdr message
         cdef Py_ssize_t taken = 0
         if self.fd < 0 or self.closing:
             return 0
         if not self.blocked:
-            parts[0].iov_base = <void*> data
-            parts[0].iov_len = size
-            parts[1].iov_base = <void*> body
-            parts[1].iov_len = body_size
-            memset(&message, 0, sizeof(message))
-            message.msg_iov = parts
-            message.msg_iovlen = 2
-            taken = sendmsg(self.fd, &message, MSG_NOSIGNAL)
+            taken = send_both(self.fd, data, size, body, body_size)
             if taken == size + body_size:
                 return 0
             if taken < 0:
@@ -655,7 +641,7 @@ cdef class NativeStream(Stream):
         if self.fd >= 0:
             self.shutting = True
             if not self.blocked:
-                shutdown(self.fd, SHUT_WR)
+                shut_down(self.fd, SHUT_WR)
         return 0
 
     cdef int close(self) except -1:
@@ -689,7 +675,7 @@ cdef class NativeStream(Stream):
         if not balancer.hand_on(self.fd, self.index, fresh):
             self._update()
             return False
-        close(self.fd)
+        close_fd(self.fd)
         self.fd = -1
         self.hub.end(self)
         return True
@@ -740,15 +726,12 @@ cdef class NativeStream(Stream):
         return self._close(False)
 
     cdef int _close(self, bint reset) except -1:
-        cdef linger now
         if self.fd < 0:
             return 0
         if reset:
-            now.l_onoff = 1
-            now.l_linger = 0
-            setsockopt(self.fd, SOL_SOCKET, SO_LINGER, &now, sizeof(now))
+            reset_when_closed(self.fd)
         self._leave()
-        close(self.fd)
+        close_fd(self.fd)
         self.fd = -1
         self.blocked = False
         self.queue = None

@@ -15,46 +15,29 @@ import socket
 from cpython.bytes cimport PyBytes_FromStringAndSize
 from cpython.bytearray cimport PyByteArray_AS_STRING
 from libc.errno cimport EAGAIN, EINTR, errno
-from libc.string cimport memset
 
 from fastserve._exchange cimport Endpoint
 from fastserve.protocol._connection cimport Connection, Stream, WorkerState
 from fastserve.protocol._proxy_protocol cimport ProxyHeader
 from fastserve.transport._peer cimport peer_uid
+from fastserve.transport._socket cimport (
+    MSG_DONTWAIT,
+    MSG_NOSIGNAL,
+    MSG_PEEK,
+    RECEIVE_SIZE,
+    recv,
+    reset_when_closed,
+    send,
+    send_both,
+)
 
 from fastserve.transport.tls import tls_facts
-
-cdef extern from "<sys/socket.h>" nogil:
-    ctypedef Py_ssize_t ssize_t
-    ctypedef unsigned int socklen_t
-    cdef struct linger:
-        int l_onoff
-        int l_linger
-    ssize_t send(int fd, const void* data, size_t size, int flags)
-    ssize_t recv(int fd, void* data, size_t size, int flags)
-    ssize_t sendmsg(int fd, const msghdr* message, int flags)
-    int setsockopt(int fd, int level, int name, const void* value, socklen_t size)
-    int SOL_SOCKET, SO_LINGER
-    int MSG_NOSIGNAL
-    int MSG_DONTWAIT
-    int MSG_PEEK
-
-    cdef struct iovec:
-        void* iov_base
-        size_t iov_len
-
-    cdef struct msghdr:
-        iovec* msg_iov
-        size_t msg_iovlen
 
 cdef extern from "<sys/ioctl.h>" nogil:
     int ioctl(int fd, unsigned long request, ...)
 
 cdef extern from "<linux/sockios.h>" nogil:
     unsigned long SIOCOUTQ
-
-cdef enum:
-    RECEIVE_SIZE = 262144       # bytes one read may bring
 
 # Seconds for the peer's close_notify: a client that hangs up properly needs a round trip.
 cdef double LINGER = 0.5
@@ -221,20 +204,11 @@ cdef class LoopStream(Stream):
 
     cdef int write_body(self, const char* data, Py_ssize_t size, bytes owner, const char* body,
                         Py_ssize_t body_size) except -1:
-        cdef iovec[2] parts
-        cdef msghdr message
         cdef Py_ssize_t taken = 0
         if self.closing:
             return 0
         if self.fd >= 0 and not self.blocked:
-            parts[0].iov_base = <void*> data
-            parts[0].iov_len = size
-            parts[1].iov_base = <void*> body
-            parts[1].iov_len = body_size
-            memset(&message, 0, sizeof(message))
-            message.msg_iov = parts
-            message.msg_iovlen = 2
-            taken = sendmsg(self.fd, &message, MSG_NOSIGNAL | MSG_DONTWAIT)
+            taken = send_both(self.fd, data, size, body, body_size)
             if taken == size + body_size:
                 return 0
             taken = self._sent(taken)
@@ -287,12 +261,9 @@ cdef class LoopStream(Stream):
         return 0
 
     cdef int abort(self) except -1:
-        cdef linger now
         if self.transport is not None:
             if self.fd >= 0 and not self.closing:
-                now.l_onoff = 1
-                now.l_linger = 0
-                setsockopt(self.fd, SOL_SOCKET, SO_LINGER, &now, sizeof(now))
+                reset_when_closed(self.fd)
             self.closing = True
             self.transport.abort()
         return 0

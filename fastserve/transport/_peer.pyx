@@ -5,10 +5,7 @@ No process can claim another's credentials there, so they serve where a TCP peer
 
 from libc.stdint cimport int32_t, uint32_t
 
-cdef extern from "<sys/socket.h>" nogil:
-    ctypedef unsigned int socklen_t
-    int getsockopt(int fd, int level, int name, void* value, socklen_t* size)
-    int SOL_SOCKET, SO_PEERCRED
+from fastserve.transport._socket cimport SO_PEERCRED, SOL_SOCKET, getsockopt, socklen_t
 
 cdef struct Credentials:
     # struct ucred, which some headers hide.
