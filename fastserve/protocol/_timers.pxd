@@ -40,3 +40,6 @@ cdef class TimerWheel:
 
 
 cdef double FOREVER
+
+# The seconds that an option allows, of which None and 0 are no limit: FOREVER.
+cdef double time_limit(object seconds) except -1

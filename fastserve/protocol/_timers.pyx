@@ -8,15 +8,7 @@ wheel nothing: whoever owns it ticks only while `linked` is not zero.
 
 cimport cython
 from libc.math cimport INFINITY
-
-cdef extern from "time.h" nogil:
-    ctypedef long time_t
-    cdef struct timespec:
-        time_t tv_sec
-        long tv_nsec
-    int clock_gettime(int clock, timespec* result)
-    const int CLOCK_MONOTONIC
-    const int CLOCK_MONOTONIC_COARSE
+from posix.time cimport CLOCK_MONOTONIC, CLOCK_MONOTONIC_COARSE, clock_gettime, timespec
 
 cdef double FOREVER = INFINITY
 cdef enum:
@@ -25,6 +17,10 @@ cdef enum:
 TICK: float = 0.1
 """Seconds between two visits: how late a deadline may be noticed."""
 cdef double _TICK = TICK
+
+
+cdef double time_limit(object seconds) except -1:
+    return FOREVER if seconds is None or seconds <= 0 else seconds
 
 
 cdef class Clock:

@@ -43,7 +43,7 @@ from fastserve._messages cimport (
 from fastserve._websocket cimport WEBSOCKET_CLOSED, WEBSOCKET_CLOSING, WEBSOCKET_CONNECTING, WEBSOCKET_OPEN, WebSocket
 from fastserve.protocol._connection cimport Connection, Stream, Upgrade, WorkerState
 from fastserve.protocol._http1 cimport Http1Connection, Http1Exchange
-from fastserve.protocol._timers cimport FOREVER
+from fastserve.protocol._timers cimport FOREVER, time_limit
 
 cdef enum:
     COPY_LIMIT = 16384          # bytes of a binary message beyond this are sent from where they are
@@ -62,10 +62,6 @@ cdef list UPGRADE_REQUIRED = [
     (b"upgrade", b"websocket"),
     (b"sec-websocket-version", b"13"),
 ]
-
-
-cdef double _seconds(object value) except -1:
-    return FOREVER if value is None or value <= 0 else value
 
 
 cdef bint _is_nonce(bytes key) except -1:
@@ -98,8 +94,8 @@ cdef class WebSocketUpgrade(Upgrade):
     ):
         self.max_size = max_size
         self.max_queue = max_queue
-        self.ping_interval = _seconds(ping_interval)
-        self.ping_timeout = _seconds(ping_timeout)
+        self.ping_interval = time_limit(ping_interval)
+        self.ping_timeout = time_limit(ping_timeout)
         self.per_message_deflate = per_message_deflate
         self.writer = MessageWriter()
         self.logger = logger if logger is not None else logging.getLogger("fastserve.error")

@@ -16,17 +16,13 @@ from fastserve.protocol._forwarded cimport Forwarding
 from fastserve.protocol._http1 cimport Http1Connection
 from fastserve.protocol._proxy_protocol cimport ProxyProtocolConnection
 from fastserve.protocol._response cimport ResponseWriter
-from fastserve.protocol._timers cimport FOREVER, Clock, TimerWheel
+from fastserve.protocol._timers cimport Clock, TimerWheel, time_limit
 
 from fastserve.protocol._timers import TICK
 from fastserve.types import RunningRequest
 
 cdef enum:
     WARNINGS_SHOWN = 10         # lines about requests in one second; the rest is only counted
-
-
-cdef double _seconds(object value) except -1:
-    return FOREVER if value is None or value <= 0 else value
 
 
 cdef class Worker(WorkerState):
@@ -92,11 +88,11 @@ cdef class Worker(WorkerState):
         self.limit_request_body = limit_request_body or 0
         self.limit_concurrency = limit_concurrency or 0
         self.request_limit = request_limit
-        self.timeout_header = _seconds(timeout_header)
-        self.timeout_keep_alive = _seconds(timeout_keep_alive)
-        self.timeout_body = _seconds(timeout_body)
-        self.timeout_write = _seconds(timeout_write)
-        self.timeout_request = _seconds(timeout_request)
+        self.timeout_header = time_limit(timeout_header)
+        self.timeout_keep_alive = time_limit(timeout_keep_alive)
+        self.timeout_body = time_limit(timeout_body)
+        self.timeout_write = time_limit(timeout_write)
+        self.timeout_request = time_limit(timeout_request)
         self.upgrades = {}
         self._logger = logger if logger is not None else logging.getLogger("fastserve.error")
 

@@ -29,21 +29,14 @@ from time import gmtime, localtime, strftime
 from urllib.parse import quote, unquote
 
 from libc.stdint cimport int64_t
+from posix.time cimport CLOCK_REALTIME, clock_gettime, timespec
+from posix.types cimport time_t
 
 from fastserve._exchange cimport AccessLog, Exchange
 
 from fastserve.config import LOGGING_CONFIG
 from fastserve.server.access_format import JSON, parse
 from fastserve.server.logs import AccessFormatter
-
-cdef extern from "<time.h>" nogil:
-    ctypedef long time_t
-    ctypedef int clockid_t
-    struct timespec:
-        time_t tv_sec
-        long tv_nsec
-    clockid_t CLOCK_REALTIME
-    int clock_gettime(clockid_t clock, timespec* time)
 
 cdef enum:
     PENDING = 1048576           # bytes that wait for a descriptor that does not block
