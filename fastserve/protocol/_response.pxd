@@ -33,7 +33,7 @@ cdef class ResponseWriter:
     cdef int write_switch(self, Buffer out, object fields) except -1
     # The same for another 1xx response: no default fields, and complete.
     cdef int write_interim(self, Buffer out, int status, object fields) except -1
-    # Trailer fields, without the CRLF that ends the section. With out None they are only checked.
+    # Trailer fields, without the CRLF that ends the section.
     cdef int write_trailers(self, Buffer out, object fields) except -1
     cdef int _write_fields(self, Buffer out, object fields, HeadFacts* facts, int kind, bint text) except -1
     cdef int _refresh(self, long second) except -1

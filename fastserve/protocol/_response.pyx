@@ -7,19 +7,17 @@ framing: Content-Length and Transfer-Encoding together are an error, and what ma
 """
 
 from http import HTTPStatus
+from time import gmtime
 
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
 from cpython.object cimport PyObject
 from cpython.sequence cimport PySequence_Fast, PySequence_Fast_GET_SIZE
 from libc.stdint cimport int64_t, uint64_t
 from libc.string cimport memchr, memcmp, memcpy
+from libc.time cimport time
 
 from fastserve._buffer cimport Buffer
 from fastserve._chars cimport CHAR_TEXT, CHAR_TOKEN, char_is, char_lower
-
-cdef extern from "time.h" nogil:
-    ctypedef long time_t
-    time_t time(time_t*)
 
 cdef extern from *:
     """
@@ -81,7 +79,6 @@ cdef list _STATUS_LINES = [
 
 def imf_fixdate(second: int) -> bytes:
     """Format a POSIX time in seconds as an HTTP date (RFC 9110 section 5.6.7)."""
-    from time import gmtime
 
     when = gmtime(second)
     return (f"{_DAYS[when.tm_wday]}, {when.tm_mday:02} {_MONTHS[when.tm_mon - 1]} {when.tm_year} "
@@ -227,7 +224,8 @@ cdef class ResponseWriter:
         for name, _ in fields:
             if bytes(name).lower() in _NOT_IN_TRAILERS:
                 raise RuntimeError(f"Field {bytes(name)!r} is not allowed in trailers.")
-        return self._write_fields(out, fields, &facts, TRAILER_SECTION, False) & 0
+        self._write_fields(out, fields, &facts, TRAILER_SECTION, False)
+        return 0
 
     cdef int _write_fields(self, Buffer out, object fields, HeadFacts* facts, int kind, bint text) except -1:
         # Returns which of our default fields the application gives itself (OWN_DATE, OWN_SERVER).
@@ -247,26 +245,17 @@ cdef class ResponseWriter:
         while index < PySequence_Fast_GET_SIZE(sequence):
             pair = item_of_sequence(sequence, index)
             index += 1
+            if not (is_pair_of_text(pair) if text else is_pair_of_bytes(pair)):
+                unusual = _pair_of_text(<object> pair) if text else _pair_of_bytes(<object> pair)
+                pair = <PyObject*> unusual
+            name = item_of_tuple(pair, 0)
+            value = item_of_tuple(pair, 1)
             if text:
-                if is_pair_of_text(pair):
-                    name = item_of_tuple(pair, 0)
-                    value = item_of_tuple(pair, 1)
-                else:
-                    unusual = _pair_of_text(<object> pair)
-                    name = item_of_tuple(<PyObject*> unusual, 0)
-                    value = item_of_tuple(<PyObject*> unusual, 1)
                 name_size = size_of_text(name)
                 value_size = size_of_text(value)
                 name_data = <const unsigned char*> data_of_text(name)
                 source = <const unsigned char*> data_of_text(value)
             else:
-                if is_pair_of_bytes(pair):
-                    name = item_of_tuple(pair, 0)
-                    value = item_of_tuple(pair, 1)
-                else:
-                    unusual = _pair_of_bytes(<object> pair)
-                    name = item_of_tuple(<PyObject*> unusual, 0)
-                    value = item_of_tuple(<PyObject*> unusual, 1)
                 name_size = size_of_bytes(name)
                 value_size = size_of_bytes(value)
                 name_data = <const unsigned char*> data_of_bytes(name)
