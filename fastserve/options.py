@@ -34,6 +34,9 @@ Group = Literal[
 MOST_WORKERS: Final = 256
 """Workers that one supervisor keeps, at most."""
 
+DEFAULT_THREADS: Final = 4
+"""Threads that call a WSGI application in one worker, where nobody says how many."""
+
 MOST_THREADS: Final = 1024
 """Threads that call a WSGI application in one worker, at most."""
 
@@ -605,8 +608,9 @@ _TABLE: Final = (
     ),
     Option(
         "threads", Integer(1, MOST_THREADS), None,
-        "Threads of each worker that call a WSGI application; 1: its event loop does. No effect with ASGI.", "Workers",
-        optional=True, gunicorn="threads",
+        "Threads of each worker that call a WSGI application; 1: its event loop does. No effect with ASGI. "
+        f"Default: {DEFAULT_THREADS}.",
+        "Workers", optional=True, gunicorn="threads",
     ),
     # Reload
     Option(
@@ -640,7 +644,8 @@ _TABLE: Final = (
     Option(
         "loop", Choice(("auto", "asyncio", "uvloop", "zuvloop"), unlisted=("none",), open_to_import_strings=True),
         "auto",
-        "Event loop; also the import string of a loop factory. auto: uvloop where it is installed; so is zuvloop.",
+        "Event loop; also the import string of a loop factory. auto and zuvloop: uvloop where it is installed, else "
+        "asyncio.",
         "Running",
         ignored="fastserve has no part for zuvloop and chooses as auto does", ignored_values=("zuvloop",),
         uvicorn="loop", gunicorn="asgi_loop",
@@ -746,7 +751,7 @@ _TABLE: Final = (
         "Limits", optional=True,
     ),
     Option(
-        "limit_worker_lifetime", Seconds(), None, "Age at which a supervised worker is replaced, give or take 10 %.",
+        "limit_worker_lifetime", Seconds(), None, "Age at which a supervised worker is replaced, plus up to 10 %.",
         "Limits", optional=True,
     ),
     Option(
@@ -754,7 +759,7 @@ _TABLE: Final = (
         gunicorn="limit_request_line",
     ),
     Option(
-        "limit_request_head", Size(64), 65536, "Bytes of a request's head, or of its trailers; beyond: 431.",
+        "limit_request_head", Size(64), 65536, "Bytes of a request's head; beyond: 431.",
         "Limits", gunicorn="limit_request_field_size",
     ),
     Option(
@@ -762,7 +767,8 @@ _TABLE: Final = (
         gunicorn="limit_request_fields",
     ),
     Option(
-        "limit_request_body", Size(1), None, "Bytes of a request's body; beyond: 413. Default: no limit.", "Limits",
+        "limit_request_body", Size(1), None,
+        "Bytes of a request's body; beyond: 413. Default: no limit; 1 GiB for a WSGI application.", "Limits",
         optional=True,
     ),
     # Timeouts

@@ -9,6 +9,7 @@ from typing import Any, Final, NamedTuple
 from fastserve.gateway._asgi import AsgiGateway
 from fastserve.gateway._wsgi import WsgiGateway
 from fastserve.gateway._wsgi_threads import ThreadedGateway
+from fastserve.options import DEFAULT_THREADS
 from fastserve.protocol._forwarded import Forwarding
 from fastserve.protocol._websocket import WebSocketUpgrade
 from fastserve.protocol._worker import Worker
@@ -23,9 +24,6 @@ from fastserve.types import WorkerProtocol
 
 # A keep-alive time of 0 closes a connection as soon as it is idle; the worker's 0 is no deadline.
 _AT_ONCE = 0.001
-
-THREADS: Final = 4
-"""Threads that call a WSGI application, where nobody says how many."""
 
 SWITCH_INTERVAL: Final = 0.0005
 """Seconds for which a thread that computes keeps the others waiting, in workers with such threads. One of the others is
@@ -72,7 +70,7 @@ def _asgi(config: Config, loop: asyncio.AbstractEventLoop, state: dict[str, Any]
 
 
 def _wsgi(config: Config, loop: asyncio.AbstractEventLoop) -> WsgiGateway:
-    threads = THREADS if config.threads is None else config.threads
+    threads = DEFAULT_THREADS if config.threads is None else config.threads
     logger = logging.getLogger("fastserve.error")
     if threads == 1:
         return WsgiGateway(

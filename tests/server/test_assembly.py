@@ -6,7 +6,8 @@ import threading
 
 import pytest
 
-from fastserve.server.assembly import SWITCH_INTERVAL, THREADS, assemble
+from fastserve.options import DEFAULT_THREADS
+from fastserve.server.assembly import SWITCH_INTERVAL, assemble
 from fastserve.server.config import Config
 
 
@@ -38,7 +39,7 @@ def threads_of(app, **options):
 
 @pytest.mark.parametrize(
     ("app", "options", "threads"),
-    [(wsgi, {}, THREADS), (wsgi, {"threads": 3}, 3), (wsgi, {"threads": 1}, 0), (asgi, {"threads": 3}, 0)],
+    [(wsgi, {}, DEFAULT_THREADS), (wsgi, {"threads": 3}, 3), (wsgi, {"threads": 1}, 0), (asgi, {"threads": 3}, 0)],
 )
 def test_threads(app, options, threads):
     usual = sys.getswitchinterval()
