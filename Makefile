@@ -28,15 +28,15 @@ export FASTSERVE_BUILD_JOBS = $(JOBS)
 
 help:
 	@echo 'make serve    build and serve examples/hello.py        PORT=8000 ARGS="--log-level debug"'
-	@echo 'make build    compile the extension modules in place'
+	@echo 'make build    compile the extension modules in place; build-tests: those of the tests too'
 	@echo 'make test     build and run the tests                  T="tests/parser -k chunked" PYTHON=python3.13'
 	@echo 'make check    lint, formatting, types, stubs, floors'
 	@echo 'make format   let ruff format the Python files'
 	@echo 'make debug    the tests on a build with bounds checks and live-object counts'
 	@echo 'make asan     the tests on a build under AddressSanitizer and UndefinedBehaviorSanitizer'
 	@echo 'make fuzz     every fuzz target on the asan build      FUZZ_SECONDS=60'
-	@echo 'make bench    micro-benchmarks and load benchmarks'
-	@echo 'make compare  two commits under load, as a ratio         A=main~1 B=main ARGS="--scenario small"'
+	@echo 'make bench    micro-benchmarks and load benchmarks     ARGS=--quick'
+	@echo 'make compare  two commits under load, as a ratio       A=main~1 B=main ARGS="--scenario small"'
 	@echo 'make instructions  instructions per request against the recorded ones   ARGS=--record'
 	@echo 'make soak     lost requests while workers are restarted, killed, added   ARGS="--server fastserve --seconds 10"'
 	@echo 'make wheel    dist/: a source archive, and a wheel built from it'
@@ -149,7 +149,7 @@ format: $(VENV)/.stamp-lint
 	$(VENV)/bin/ruff format .
 
 bench: $(VENV)/.stamp-test build-tests
-	$(PY) -m pytest -q -o addopts=--import-mode=importlib bench/micro $(ARGS)
+	$(PY) -m pytest -q -o addopts=--import-mode=importlib bench/micro
 	$(PY) -m bench.load $(ARGS)
 
 # B is the working tree if not given.
@@ -178,7 +178,7 @@ docs: $(VENV)/.stamp-test build
 	PYTHONPATH=. $(PY) docs/websocket_table.py
 
 clean:
-	rm -rf build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .benchmarks
+	rm -rf build dist bench/build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .benchmarks
 	find fastserve tests bench -name '*.so' -delete
 	find fastserve tests bench examples -name __pycache__ -prune -exec rm -rf {} +
 
