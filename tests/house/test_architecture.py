@@ -31,3 +31,15 @@ def test_everything_on_the_map_exists() -> None:
     folders = {name.rsplit("/", depth)[0] for name in there for depth in range(1, name.count("/") + 1)}
     gone = [name for name in sorted(MENTIONED) if name.rstrip("/") not in there | folders]
     assert not gone
+
+
+def test_what_is_to_be_read_first_is_in_the_file() -> None:
+    texts: dict[str, str] = {}
+    for path in project_files():
+        if path.suffix in SUFFIXES:
+            for name in (relative(path), relative(path).rsplit(".", 1)[0]):
+                texts[name] = texts.get(name, "") + path.read_text(encoding="utf-8")
+    rows = re.findall(r"^\| `([^`]+)` \| .* \| (.*?) ?\|$", MAP, flags=re.MULTILINE)
+    named = [(file, name) for file, column in rows for name in re.findall(r"`(?:\w+\.)?(\w+)`", column)]
+    assert named
+    assert not [(file, name) for file, name in named if not re.search(rf"\b{name}\b", texts[file])]

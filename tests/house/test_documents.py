@@ -11,7 +11,7 @@ import pytest
 from fastserve.options import OPTIONS
 from fastserve.server import access_format
 from fastserve.server.config import Config
-from tests.house.sources import ROOT
+from tests.house.sources import ROOT, project_files, relative
 
 SECURITY = (ROOT / "SECURITY.md").read_text(encoding="utf-8")
 DEPLOYMENT = (ROOT / "docs/deployment.md").read_text(encoding="utf-8")
@@ -32,6 +32,28 @@ def test_the_tables_are_up_to_date(script: str) -> None:
         cwd=ROOT, env={"PYTHONPATH": "."}, capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert result.returncode == 0, result.stderr
+
+
+DOCUMENTS = [path for path in project_files() if path.suffix == ".md"]
+
+
+def anchors(path: Path) -> set[str]:
+    """The names by which the headings of a document are reached."""
+    headings = re.findall(r"^#+ (.*)$", path.read_text(encoding="utf-8"), flags=re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", heading.strip().lower()).replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize("path", DOCUMENTS, ids=relative)
+def test_links_lead_somewhere(path: Path) -> None:
+    lost = []
+    for link in re.findall(r"\]\(([^)\s]+)\)", path.read_text(encoding="utf-8")):
+        name, _, anchor = link.partition("#")
+        if "://" in name:
+            continue
+        target = (path.parent / name).resolve() if name else path
+        if not target.exists() or (anchor and anchor not in anchors(target)):
+            lost.append(link)
+    assert not lost
 
 
 def test_every_limit_is_on_the_security_page_with_its_default() -> None:
