@@ -1,5 +1,9 @@
 # The owner of byte memory: one growable buffer class. With _head the only code that calls malloc and free.
 
+cimport cython
+
+
+@cython.final
 cdef class Buffer:
     cdef char* data             # the first byte held; moves when the buffer grows or is consumed
     cdef Py_ssize_t size        # bytes held

@@ -1,11 +1,14 @@
 # permessage-deflate (RFC 7692): the negotiation, and the two streams of one connection.
 
+cimport cython
+
 cdef enum:
     # Bytes of a message from which it is compressed. Below that it fits in one packet with room to spare, compressed or
     # not, and compressing it would cost several times what all else costs that is done for it.
     DEFLATE_THRESHOLD = 256
 
 
+@cython.final
 cdef class Deflate:
     # As negotiated.
     cdef readonly bint server_no_context_takeover

@@ -1,5 +1,8 @@
+from typing import final
+
 class InflateError(ValueError): ...
 
+@final
 class Deflate:
     server_no_context_takeover: bool
     client_no_context_takeover: bool

@@ -7,6 +7,7 @@
 # and calls start / body / trailers. Only `cdef` overrides count: a Python subclass cannot override them, so handlers
 # written in Python go through PythonHandler.
 
+cimport cython
 from libc.stdint cimport int64_t
 
 
@@ -29,6 +30,7 @@ cdef enum Trust:
     TRUST_YES
 
 
+@cython.final
 cdef class Endpoint:
     # The facts of one connection that its exchanges share; or what a trusted proxy says they are, for some of them.
     cdef readonly object client     # (host: str, port: int), or None for a Unix socket
@@ -144,6 +146,7 @@ cdef class Exchange:
     cdef int finished(self) except -1
 
 
+@cython.final
 cdef class ExchangeList:
     # The exchanges whose application is still running, in no order. Links are borrowed: an exchange unlinks itself in
     # finished(), and its responder keeps it alive until then.

@@ -1,6 +1,7 @@
 from collections.abc import Callable
-from typing import Any
+from typing import Any, final
 
+@final
 class Endpoint:
     client: tuple[str, int] | None
     server: tuple[str, int | None] | None
@@ -38,11 +39,13 @@ class Exchange:
     @property
     def http_version(self) -> str: ...
 
+@final
 class ExchangeList:
     size: int
 
 class AccessLog: ...
 
+@final
 class PythonExchange(Responder):
     on_body: Callable[[], object] | None
     on_disconnect: Callable[[], object] | None
@@ -61,5 +64,6 @@ class PythonExchange(Responder):
     def inform(self, status: int, fields: list[tuple[bytes, bytes]]) -> None: ...
     def fail(self) -> None: ...
 
+@final
 class PythonHandler(Handler):
     def __init__(self, function: Callable[[PythonExchange], object]) -> None: ...

@@ -5,6 +5,7 @@ once, and reading pauses above a high-water mark until they are. What is particu
 bytes, pausing the connection) are virtual methods that the protocol's subclass fills in.
 """
 
+cimport cython
 from cpython.bytes cimport PyBytes_FromStringAndSize
 from libc.stdint cimport int64_t
 
@@ -235,6 +236,7 @@ cdef class AccessLog:
         return 0
 
 
+@cython.final
 cdef class PythonExchange(Responder):
     """An exchange as a handler written in Python sees it.
 
@@ -326,6 +328,7 @@ cdef class PythonExchange(Responder):
         return self._notify(self.on_cancel)
 
 
+@cython.final
 cdef class PythonHandler(Handler):
     """Adapts a Python callable to Handler: it is called with a PythonExchange for every request."""
 

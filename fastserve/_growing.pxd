@@ -1,8 +1,10 @@
 # A bytes object that grows while it is filled, and is handed out without a copy.
 
+cimport cython
 from cpython.object cimport PyObject
 
 
+@cython.final
 cdef class GrowingBytes:
     cdef char* data             # the first byte held; moves when it grows. NULL while there is no memory
     cdef Py_ssize_t size        # bytes held; who writes behind them raises it

@@ -1,10 +1,12 @@
 # The memory of a request head: who owns the array of field spans.
 
+cimport cython
 from libc.stdint cimport uint32_t
 
 from fastserve._parser cimport RequestHead
 
 
+@cython.final
 cdef class HeadMemory:
     cdef RequestHead head
     cdef uint32_t capacity     # elements of head.fields

@@ -1,5 +1,6 @@
 # WebSocket messages (RFC 6455, RFC 7692): bytes from a client to messages, messages to bytes; no I/O.
 
+cimport cython
 from libc.stdint cimport uint8_t
 
 from fastserve._buffer cimport Buffer
@@ -31,6 +32,8 @@ cdef enum Incoming:
     INCOMING_CLOSE
     INCOMING_FAILED
 
+
+@cython.final
 cdef class MessageReader:
     # The outcome of the last read.
     cdef object value               # TEXT: str; BINARY, PING, PONG: bytes. The caller may take it and set None
@@ -81,6 +84,7 @@ cdef class MessageReader:
 
 
 # Writes whole messages as one unmasked frame each, behind what `output` holds.
+@cython.final
 cdef class MessageWriter:
     cdef Deflate _deflate           # or None
 

@@ -1,12 +1,14 @@
-from typing import Any
+from typing import Any, final
 
 from fastserve._deflate import Deflate
 
+@final
 class MessageReader:
     held: int
     def __init__(self, max_size: int = 0, deflate: Deflate | None = None) -> None: ...
     def feed(self, data: bytes) -> list[tuple[Any, ...]]: ...
 
+@final
 class MessageWriter:
     def __init__(self, deflate: Deflate | None = None) -> None: ...
     def text(self, data: str) -> bytes: ...

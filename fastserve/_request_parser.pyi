@@ -1,5 +1,6 @@
-from typing import Self
+from typing import Self, final
 
+@final
 class Request:
     @property
     def method(self) -> str: ...
@@ -22,10 +23,12 @@ class Request:
     @property
     def te_trailers(self) -> bool: ...
 
+@final
 class EndOfRequest: ...
 
 END: EndOfRequest
 
+@final
 class RequestParser:
     def __init__(
         self,

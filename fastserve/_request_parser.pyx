@@ -5,6 +5,7 @@ fed and not yet consumed is kept in one object: the very `bytes` that came in as
 next feed(), else a bytearray that grows at the end and is cut at the front, so the cost per byte is constant.
 """
 
+cimport cython
 from cpython.bytearray cimport PyByteArray_AS_STRING
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
 from libc.stdint cimport int64_t, uint32_t, uint64_t
@@ -44,6 +45,7 @@ cdef enum:
     PIECE_SIZE = 1 << 30
 
 
+@cython.final
 cdef class Request:
     """The head of one request (RFC 9112 sections 3 to 6)."""
 
@@ -111,6 +113,7 @@ cdef class Request:
         return f"<Request {self.method} {self.target!r} HTTP/{self.version}, {len(self.fields)} fields>"
 
 
+@cython.final
 cdef class EndOfRequest:
     """The type of END, the event behind the last byte of a request."""
 
@@ -132,6 +135,7 @@ cdef Request new_request(const RequestHead* head, const char* data):
     return request
 
 
+@cython.final
 cdef class RequestParser:
     """Reads the requests of one connection: feed() bytes, then take events until there are none.
 

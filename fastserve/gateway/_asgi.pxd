@@ -1,6 +1,7 @@
 # ASGI 3.0 (HTTP and WebSocket specification 2.5): exchanges to scope, receive and send. What follows the scope of a
 # WebSocket is _asgi_websocket's.
 
+cimport cython
 from cpython.object cimport PyObject
 from libc.stdint cimport uint64_t
 
@@ -14,6 +15,7 @@ cdef enum:
     SCOPE_DICTS = 3                 # dictionaries that each request has as its own
 
 
+@cython.final
 cdef class ScopeTemplate:
     # The scope of a connection's latest request, for the next one: clients often ask for the same thing again (health
     # checks, polling), and what the connection itself contributes never changes.
@@ -24,6 +26,7 @@ cdef class ScopeTemplate:
     cdef int minor
 
 
+@cython.final
 cdef class AsgiGateway(Handler):
     cdef object application
     cdef object loop
@@ -65,6 +68,7 @@ cdef struct MessageParts:
     PyObject* more_body
 
 
+@cython.final
 cdef class AsgiCycle(Awaited):
     # One call of the application: its receive, its send, and what becomes of it.
     cdef AsgiGateway gateway

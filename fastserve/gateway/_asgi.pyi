@@ -1,14 +1,16 @@
 from asyncio import AbstractEventLoop
 from collections.abc import Awaitable
 from logging import Logger
-from typing import Any, Literal
+from typing import Any, Literal, final
 
 from fastserve._exchange import Handler
 from fastserve.gateway._awaitables import Awaited
 from fastserve.types import ASGI3Application, Message
 
+@final
 class ScopeTemplate: ...
 
+@final
 class AsgiGateway(Handler):
     def __init__(
         self,
@@ -22,6 +24,7 @@ class AsgiGateway(Handler):
         logger: Logger | None = None,
     ) -> None: ...
 
+@final
 class AsgiCycle(Awaited):
     def receive(self) -> Awaitable[Message]: ...
     def send(self, message: Message) -> Awaitable[None]: ...

@@ -1,5 +1,6 @@
 # ASGI 3.0 (WebSocket specification 2.5): one WebSocket as receive and send.
 
+cimport cython
 from cpython.object cimport PyObject
 
 from fastserve._exchange cimport Exchange
@@ -15,6 +16,7 @@ cdef struct WebSocketParts:
     PyObject* text
 
 
+@cython.final
 cdef class WebSocketCycle(Awaited):
     # One call of the application: its receive, its send, and what becomes of it.
     cdef WebSocket websocket

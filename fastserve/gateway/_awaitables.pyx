@@ -112,6 +112,7 @@ cdef ReadyValue ready_value(object value):
     return ready
 
 
+@cython.final
 cdef class _NotYet:
     def __repr__(self):
         return "NOT_YET"

@@ -1,8 +1,10 @@
 # The environ of a WSGI application (PEP 3333), made of an exchange.
 
+cimport cython
 from fastserve._exchange cimport Endpoint, Exchange
 
 
+@cython.final
 cdef class EnvironTemplate:
     # The environ of a connection's latest request, for the next one: clients send much the same head again and again.
     cdef dict environ               # all of it, but what each request has as its own is None
@@ -13,6 +15,7 @@ cdef class EnvironTemplate:
     cdef int minor
 
 
+@cython.final
 cdef class EnvironBuilder:
     cdef dict constant              # what is the same for all requests
     cdef bytes root_path

@@ -1,5 +1,5 @@
 from collections.abc import Callable, Iterable
-from typing import Any
+from typing import Any, final
 
 class ErrorStream:
     def write(self, text: str) -> int: ...
@@ -7,8 +7,10 @@ class ErrorStream:
     def flush(self) -> None: ...
     def isatty(self) -> bool: ...
 
+@final
 class EnvironTemplate: ...
 
+@final
 class EnvironBuilder:
     def __init__(
         self,

@@ -4,6 +4,7 @@
 #   Slot        one thread
 #   Threads     the threads, the queue, the list
 
+cimport cython
 from cpython.pythread cimport PyThread_type_lock
 
 from fastserve._exchange cimport Responder
@@ -23,6 +24,7 @@ cdef class Work(Responder):
     cdef int listen(self) except -1
 
 
+@cython.final
 cdef class Slot:
     cdef readonly str name
     cdef PyThread_type_lock idle    # held by the thread while it waits for work
@@ -31,6 +33,7 @@ cdef class Slot:
     cdef object thread
 
 
+@cython.final
 cdef class Threads:
     cdef object loop
     cdef object logger

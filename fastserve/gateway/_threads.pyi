@@ -1,15 +1,18 @@
 from asyncio import AbstractEventLoop
 from logging import Logger
+from typing import final
 
 from fastserve._exchange import Responder
 
 class Work(Responder): ...
 
+@final
 class Slot:
     name: str
     work: Work | None
     def __init__(self, name: str) -> None: ...
 
+@final
 class Threads:
     slots: list[Slot]
     waiting: int

@@ -4,6 +4,7 @@
 #   WsgiCall        one call of the application: start_response and write
 #   LoopCall        one that runs in the loop
 
+cimport cython
 from fastserve._exchange cimport Exchange, Handler
 from fastserve.gateway._environ cimport EnvironBuilder
 from fastserve.gateway._threads cimport Work
@@ -47,6 +48,7 @@ cdef class WsgiCall(Work):
     cdef int discard_body(self) except -1
 
 
+@cython.final
 cdef class LoopCall(WsgiCall):
     cdef object result              # what the application returned, until it is closed
     cdef object pieces              # its iterator

@@ -1,7 +1,7 @@
 from asyncio import AbstractEventLoop
 from collections.abc import Callable, Iterable
 from logging import Logger
-from typing import Any
+from typing import Any, final
 
 from fastserve._exchange import Handler
 from fastserve.gateway._threads import Work
@@ -27,4 +27,5 @@ class WsgiCall(Work):
     def __call__(self, data: bytes, /) -> None: ...
     def early_hints(self, headers: Iterable[tuple[str, str]], /) -> None: ...
 
+@final
 class LoopCall(WsgiCall): ...

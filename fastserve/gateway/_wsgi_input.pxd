@@ -1,9 +1,12 @@
 # The body of a request for a WSGI application: collected first, then read as a file.
 
+cimport cython
+
 cdef enum:
     BODY_IN_MEMORY = 1048576        # bytes beyond which it goes to a temporary file
 
 
+@cython.final
 cdef class RequestBody:
     cdef list pieces                # bytes; None once there is a file, or after open()
     cdef object file                # the temporary file, or None

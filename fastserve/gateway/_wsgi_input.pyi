@@ -1,5 +1,5 @@
 import io
-from typing import Any
+from typing import Any, final
 
 class EmptyInput(io.RawIOBase):
     def readable(self) -> bool: ...
@@ -13,5 +13,6 @@ class EmptyInput(io.RawIOBase):
     def readlines(self, hint: int = -1, /) -> list[bytes]: ...
     def close(self) -> None: ...
 
+@final
 class RequestBody:
     size: int

@@ -1,5 +1,6 @@
 # WSGI (PEP 3333) in threads: the loop reads requests and writes responses, threads call the application.
 
+cimport cython
 from libc.stdint cimport int64_t
 
 from fastserve._exchange cimport Exchange
@@ -7,6 +8,7 @@ from fastserve.gateway._threads cimport Threads, Work
 from fastserve.gateway._wsgi cimport WsgiCall, WsgiGateway
 
 
+@cython.final
 cdef class ThreadedGateway(WsgiGateway):
     cdef Threads threads
     cdef readonly Py_ssize_t limit_queue    # calls that may wait for a thread
@@ -21,6 +23,7 @@ cdef class ThreadedGateway(WsgiGateway):
     cdef int refuse(self, ThreadCall call, str reason) except -1
 
 
+@cython.final
 cdef class ThreadCall(WsgiCall):
     # Fields are written by the side that the comment names: "T" is the thread, "L" the loop.
     cdef dict prepared              # L: the environ, until T takes it

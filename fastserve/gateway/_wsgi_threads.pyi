@@ -1,7 +1,7 @@
 from asyncio import AbstractEventLoop
 from collections.abc import Callable, Iterable, Iterator
 from logging import Logger
-from typing import IO, Any
+from typing import IO, Any, final
 
 from fastserve.gateway._wsgi import WsgiCall, WsgiGateway
 
@@ -14,6 +14,7 @@ class LateInput:
     def __iter__(self) -> Iterator[bytes]: ...
     def close(self) -> None: ...
 
+@final
 class ThreadedGateway(WsgiGateway):
     limit_queue: int
     timeout_queue: float
@@ -39,4 +40,5 @@ class ThreadedGateway(WsgiGateway):
     def busy(self) -> int: ...
     def close(self, timeout: float = 1.0) -> None: ...
 
+@final
 class ThreadCall(WsgiCall): ...

@@ -1,8 +1,10 @@
 # What proxies in front say of a request: X-Forwarded-For and the like, and Forwarded (RFC 7239).
 
+cimport cython
 from fastserve._exchange cimport Endpoint, Exchange
 
 
+@cython.final
 cdef class Forwarding:
     cdef object trusted             # TrustedPeers
     # The fields that are read.

@@ -1,5 +1,8 @@
+from typing import final
+
 from fastserve.trust import TrustedPeers
 
+@final
 class Forwarding:
     addresses: bool
     host: bool

@@ -1,5 +1,6 @@
 # HTTP/1.1 on one connection (RFC 9112): heads and bodies in, responses out, in order.
 
+cimport cython
 from libc.stdint cimport int64_t
 
 from fastserve._buffer cimport Buffer
@@ -19,6 +20,7 @@ cdef enum ReadState:
     READ_CLOSED
 
 
+@cython.final
 cdef class Http1Connection(Connection):
     cdef Endpoint _endpoint         # of the stream, asked for once
     # Reading.
@@ -85,6 +87,7 @@ cdef class Http1Connection(Connection):
     cdef int _resume(self) except -1
 
 
+@cython.final
 cdef class Http1Exchange(Exchange):
     cdef Http1Connection connection  # None once the exchange has no way to the client any more
     cdef Py_ssize_t head_start      # where this head begins in the worker's output, -1 when it is not there

@@ -1,5 +1,6 @@
 # The PROXY protocol, versions 1 and 2: what a load balancer says of a connection before its first byte.
 
+cimport cython
 from libc.stdint cimport uint8_t
 
 from fastserve._buffer cimport Buffer
@@ -12,6 +13,7 @@ cdef enum:
     PROXY_HEADER_LIMIT = 16384      # bytes of a header, TLVs included; version 1 has at most 107
 
 
+@cython.final
 cdef class ProxyHeader:
     # What a header says.
     cdef readonly bint local        # the proxy speaks for itself, or does not know: the connection is what it seems
@@ -28,6 +30,7 @@ cdef class ProxyHeader:
     cdef bint _extras(self, const uint8_t* header, Py_ssize_t size, Py_ssize_t start) except -1
 
 
+@cython.final
 cdef class ProxyProtocolConnection(Connection):
     # Serves a stream until the header is read, and passes it on.
     cdef object trusted             # TrustedPeers

@@ -1,5 +1,8 @@
+from typing import final
+
 from fastserve.protocol._connection import Connection
 
+@final
 class ProxyHeader:
     local: bool
     client: tuple[str, int] | None
@@ -7,6 +10,7 @@ class ProxyHeader:
     tls: bool
     reason: str
 
+@final
 class ProxyProtocolConnection(Connection): ...
 
 def read_proxy_header(data: bytes) -> tuple[int, ProxyHeader]: ...

@@ -1,6 +1,7 @@
 # Response heads: status, fields and trailers of the application, validated and serialised in one pass (RFC 9112
 # sections 4 and 5, RFC 9110 section 5.5).
 
+cimport cython
 from libc.stdint cimport int64_t
 
 from fastserve._buffer cimport Buffer
@@ -14,6 +15,7 @@ cdef struct HeadFacts:
     unsigned char no_length     # set before: the response must not carry a Content-Length (204)
 
 
+@cython.final
 cdef class ResponseWriter:
     cdef bytes _defaults            # date, server and configured fields, as on the wire; refreshed each second
     cdef bytes _defaults_no_date

@@ -1,5 +1,7 @@
 # Time for protocols: a clock that tests can replace, and one coarse timer wheel per worker.
 
+cimport cython
+
 cdef class Clock:
     # Seconds on a clock that never goes back; coarse (a few milliseconds), read from user space.
     cdef double now(self) noexcept
@@ -7,6 +9,7 @@ cdef class Clock:
     cdef double precise(self) noexcept
 
 
+@cython.final
 cdef class ManualClock(Clock):
     cdef public double time
 
@@ -24,6 +27,7 @@ cdef class TimerEntry:
     cdef int expired(self, double now) except -1
 
 
+@cython.final
 cdef class TimerWheel:
     cdef void* _slots[256]      # heads of doubly linked lists
     cdef double _visited        # time up to which slots have been visited

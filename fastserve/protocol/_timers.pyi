@@ -1,16 +1,19 @@
 from collections.abc import Callable
+from typing import final
 
 TICK: float
 
 class Clock:
     def read(self) -> float: ...
 
+@final
 class ManualClock(Clock):
     time: float
     def __init__(self, time: float = 0.0) -> None: ...
 
 class TimerEntry: ...
 
+@final
 class TimerWheel:
     linked: int
     on_first: Callable[[], object] | None

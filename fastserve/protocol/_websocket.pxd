@@ -1,11 +1,13 @@
 # WebSocket (RFC 6455) on one connection: the opening handshake of an HTTP/1.1 request, and what follows it.
 
+cimport cython
 from fastserve._buffer cimport Buffer
 from fastserve._messages cimport MessageReader, MessageWriter
 from fastserve._websocket cimport WebSocket
 from fastserve.protocol._connection cimport Connection, Upgrade
 
 
+@cython.final
 cdef class WebSocketUpgrade(Upgrade):
     # Limits and times of every WebSocket of the worker: sizes in bytes, 0 is no limit; times in seconds or FOREVER.
     cdef readonly Py_ssize_t max_size       # of one message, also inflated
@@ -19,6 +21,7 @@ cdef class WebSocketUpgrade(Upgrade):
     cdef object logger
 
 
+@cython.final
 cdef class Http1WebSocket(WebSocket):
     cdef WebSocketUpgrade upgrade
     cdef WebSocketConnection connection     # None before accept() and after the stream is gone
@@ -30,6 +33,7 @@ cdef class Http1WebSocket(WebSocket):
     cdef list _switching(self, bytes key, bytes extensions, object subprotocol)
 
 
+@cython.final
 cdef class WebSocketConnection(Connection):
     cdef Http1WebSocket websocket
     cdef MessageReader reader       # None between two messages without compression: one is borrowed

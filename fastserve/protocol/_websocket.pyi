@@ -1,8 +1,10 @@
 from logging import Logger
+from typing import final
 
 from fastserve._websocket import WebSocket
 from fastserve.protocol._connection import Connection, Upgrade
 
+@final
 class WebSocketUpgrade(Upgrade):
     max_size: int
     max_queue: int
@@ -18,5 +20,8 @@ class WebSocketUpgrade(Upgrade):
         logger: Logger | None = None,
     ) -> None: ...
 
+@final
 class Http1WebSocket(WebSocket): ...
+
+@final
 class WebSocketConnection(Connection): ...

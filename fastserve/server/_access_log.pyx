@@ -28,6 +28,7 @@ from json.encoder import encode_basestring_ascii
 from time import gmtime, localtime, strftime
 from urllib.parse import quote, unquote
 
+cimport cython
 from libc.stdint cimport int64_t
 from posix.time cimport CLOCK_REALTIME, clock_gettime, timespec
 from posix.types cimport time_t
@@ -86,6 +87,7 @@ cdef str _field(list fields, bytes name):
     return "-" if not found else _escaped(found.decode("latin-1"))
 
 
+@cython.final
 cdef class _Kind:
     # An atom, so that filling it in compares no strings.
     cdef Py_UCS4 atom           # the letter; 0 is literal text
@@ -94,6 +96,7 @@ cdef class _Kind:
     cdef str conversion         # None where it is %s
 
 
+@cython.final
 cdef class LoggingAccessLog(AccessLog):
     """Notes responses on `logger`; lines are written by `loop` (call_soon). root_path is put before every path.
 

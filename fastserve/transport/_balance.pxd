@@ -1,5 +1,6 @@
 # Connections from one worker to another: who gets them, and the messages that carry their descriptors.
 
+cimport cython
 from fastserve.protocol._timers cimport Clock
 from fastserve.transport._board cimport Board
 
@@ -8,6 +9,7 @@ cdef enum:
     MAX_SLOTS = 256             # slots one worker can pass connections to
 
 
+@cython.final
 cdef class Balancer:
     cdef readonly Board board
     cdef readonly int slot

@@ -1,7 +1,9 @@
 from socket import socket
+from typing import final
 
 from fastserve.transport._board import Board
 
+@final
 class Balancer:
     board: Board
     slot: int

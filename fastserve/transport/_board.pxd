@@ -1,8 +1,10 @@
 # The memory that a supervisor and its workers share: what each worker is doing, and who takes connections for a slot.
 
+cimport cython
 from libc.stdint cimport int64_t
 
 
+@cython.final
 cdef class Board:
     cdef readonly int fd            # the memfd, -1 once closed
     cdef readonly int slots

@@ -1,9 +1,12 @@
+from typing import final
+
 FREE: int
 STARTING: int
 READY: int
 DRAINING: int
 FRESH: float
 
+@final
 class Board:
     fd: int
     slots: int

@@ -6,6 +6,7 @@
 #   NativeChannel       what other workers pass on
 #   NativeStream      a connected socket in it: the Stream of a connection
 
+cimport cython
 from libc.stdint cimport int64_t, uint32_t
 
 from fastserve._buffer cimport Buffer
@@ -18,6 +19,7 @@ cdef extern from "<netinet/in.h>":
         pass
 
 
+@cython.final
 cdef class Hub:
     cdef WorkerState worker
     cdef Balancer balancer          # None where there are no other workers
@@ -51,16 +53,19 @@ cdef class Source:
     cdef int _exhausted(self, int error) except -1
 
 
+@cython.final
 cdef class NativeListener(Source):
     cdef int family
     cdef int index                  # of the bind, the same in every worker
     cdef object server              # this end as scope["server"] shows it; None where it depends on the connection
 
 
+@cython.final
 cdef class NativeChannel(Source):
     pass
 
 
+@cython.final
 cdef class FilePart:
     # A part of a file that is yet to be sent.
     cdef int fd                     # ours
@@ -68,6 +73,7 @@ cdef class FilePart:
     cdef int64_t count
 
 
+@cython.final
 cdef class NativeStream(Stream):
     cdef Hub hub
     cdef NativeListener listener    # of the connection's bind; None where this worker does not have it

@@ -1,9 +1,11 @@
 import socket as sockets
 from asyncio import AbstractEventLoop
+from typing import final
 
 from fastserve.protocol._connection import Stream, WorkerState
 from fastserve.transport._balance import Balancer
 
+@final
 class Hub:
     def __init__(self, worker: WorkerState, loop: AbstractEventLoop, balancer: Balancer | None = None) -> None: ...
     def listen(self, sock: sockets.socket, index: int = 0) -> NativeListener: ...
@@ -18,9 +20,15 @@ class Source:
     def pause(self) -> None: ...
     def close(self, accept_queued: bool = True) -> None: ...
 
+@final
 class NativeListener(Source):
     def __init__(self, hub: Hub, sock: sockets.socket, index: int = 0) -> None: ...
 
+@final
 class NativeChannel(Source): ...
+
+@final
 class FilePart: ...
+
+@final
 class NativeStream(Stream): ...

@@ -1,9 +1,11 @@
 # A stream over the event loop's own transports: TCP, Unix sockets and TLS, on asyncio and uvloop.
 
+cimport cython
 from fastserve.protocol._connection cimport Stream, WorkerState
 from fastserve.protocol._proxy_protocol cimport ProxyHeader
 
 
+@cython.final
 cdef class Receiver:
     # The worker's one receive buffer; lent to one stream at a time.
     cdef char* data

@@ -1,9 +1,10 @@
 import asyncio
-from typing import Protocol
+from typing import Protocol, final
 
 from fastserve.protocol._connection import Stream, WorkerState
 from fastserve.protocol._proxy_protocol import ProxyHeader
 
+@final
 class Receiver:
     def __init__(self) -> None: ...
 

@@ -1,8 +1,10 @@
 from collections.abc import Callable
+from typing import final
 
 from fastserve._exchange import Endpoint
 from fastserve.protocol._connection import Stream, WorkerState
 
+@final
 class MemoryStream(Stream):
     capacity: int | None
     closed: bool

@@ -6,6 +6,7 @@ connection does is determined by what the caller does.
 
 import os
 
+cimport cython
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
 from libc.stdint cimport int64_t
 
@@ -13,6 +14,7 @@ from fastserve._exchange cimport Endpoint
 from fastserve.protocol._connection cimport Connection, Stream, WorkerState
 
 
+@cython.final
 cdef class MemoryStream(Stream):
     """One connection of `worker`, played by the caller.
 

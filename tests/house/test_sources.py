@@ -90,6 +90,25 @@ def test_every_c_function_states_its_failure(path: Path) -> None:
         assert re.search(r"\b(noexcept|except)\b", tail), f"{where} returns {returned}: noexcept or except, which?"
 
 
+def test_a_class_that_is_no_base_is_final() -> None:
+    """A Python class that inherits from it would override C methods, and nobody would call its own."""
+    texts = {path: without_literals(path.read_text(encoding="utf-8")) for path in [*CYTHON, *PYTHON]}
+    inherits = re.compile(r"^\s*(?:cdef\s+)?class\s+\w+\s*\(([^)]*)\)", flags=re.MULTILINE)
+    lists = ",".join(names for text in texts.values() for names in inherits.findall(text))
+    bases = {name.strip().rpartition(".")[2] for name in lists.split(",")}
+    final, others = set(), {}
+    for path, text in texts.items():
+        if path.is_relative_to(PACKAGE) and path.suffix in {".pyx", ".pxd"}:
+            for decorators, name in re.findall(r"((?:^@.*\n)*)^cdef class (\w+)", text, flags=re.MULTILINE):
+                if "@cython.final" in decorators:
+                    final.add(name)
+                else:
+                    others[name] = relative(path)
+    assert final
+    assert not {name: path for name, path in others.items() if name not in final | bases}, "@cython.final"
+    assert not final & bases
+
+
 @pytest.mark.parametrize("path", [*CYTHON, *C], ids=relative)
 def test_raw_memory_has_few_owners(path: Path) -> None:
     if not path.is_relative_to(PACKAGE) or path.stem in OWNERS_OF_MEMORY:

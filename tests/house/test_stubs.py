@@ -36,6 +36,9 @@ SYNTAX = {
 # What await calls; their meaning is the language's.
 COROUTINE = {"send", "throw", "close"}
 
+BASETYPE = 1 << 10
+"""Of a type's flags: others may inherit from it (Py_TPFLAGS_BASETYPE)."""
+
 # (name, kind, has a default); the kind as inspect.Parameter names it, positional-only counted as either.
 Parameter = tuple[str, str, bool]
 
@@ -49,6 +52,7 @@ class Class:
     properties: set[str] = field(default_factory=set)
     attributes: dict[str, object] = field(default_factory=dict)
     """Name -> value, for members of an enum; None without a value."""
+    final: bool = False
 
 
 @dataclass
@@ -160,6 +164,7 @@ def read_stub(path: Path) -> Stub:
 def read_class(node: ast.ClassDef) -> Class:
     """Read a stub's class."""
     described = Class([ast.unparse(base).split("[")[0].split(".")[-1] for base in node.bases])
+    described.final = "final" in map(ast.unparse, node.decorator_list)
     for member in node.body:
         if isinstance(member, ast.FunctionDef | ast.AsyncFunctionDef) and public(member.name):
             decorators = {ast.unparse(each) for each in member.decorator_list}
@@ -246,6 +251,7 @@ def test_classes(stub_path: Path, module: ModuleType, stub: Stub) -> None:
         assert bases == {base for base in described.bases if base in bases or base in OWN_CLASSES}, f"bases of {name}"
         if issubclass(live, enum.Enum):
             continue
+        assert described.final is not bool(live.__flags__ & BASETYPE), f"{name}: final or not"
         members = {each: value for each, value in vars(live).items() if public(each)}
         members.pop("__init__", None)
         fields = {each for each, value in members.items() if inspect.isdatadescriptor(value)}
