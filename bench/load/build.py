@@ -1,6 +1,7 @@
 """What is made in bench/build/: the C programs beside this file, when they are newer, and a certificate."""
 
 import os
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -26,7 +27,7 @@ def program(name: str, folder: Path = BUILD) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     # Another run may be compiling the same, or executing the old one: the new one arrives whole.
     fresh = folder / f"{name}.{os.getpid()}"
-    command = [os.environ.get("CC", "cc"), *FLAGS, "-o", str(fresh), str(source), "-ldl"]
+    command = [*shlex.split(os.environ.get("CC", "cc")), *FLAGS, "-o", str(fresh), str(source), "-ldl"]
     try:
         done = subprocess.run(command, check=False, capture_output=True, text=True)
     except OSError as error:
