@@ -15,7 +15,7 @@ from urllib.parse import quote
 from cpython.dict cimport PyDict_CheckExact, PyDict_Copy, PyDict_GetItemWithError, PyDict_Next, PyDict_SetItem
 from cpython.object cimport PyObject
 
-from fastserve._exchange cimport RESPONSE_COMPLETE, Exchange
+from fastserve._exchange cimport RESPONSE_COMPLETE, Endpoint, Exchange
 from fastserve._websocket cimport WEBSOCKET_CLOSING, WEBSOCKET_CONNECTING, WEBSOCKET_OPEN, WebSocket
 from fastserve.gateway._awaitables cimport NOT_YET, READY, Awaited
 from fastserve.gateway._task cimport TaskDriver, as_coroutine
@@ -35,6 +35,9 @@ cdef enum:
     ABNORMAL = 1006
     FAILED = 1011
 
+cdef enum:
+    INFO = 20       # logging's level
+
 cdef tuple NO_FIELDS = ()
 # Cycles whose application asks for more after the end: they live until their task is cancelled.
 cdef set LEFT_WAITING = set()
@@ -49,6 +52,7 @@ cdef str SEND = "websocket.send"
 cdef str CLOSE = "websocket.close"
 cdef str RESPONSE_START = "websocket.http.response.start"
 cdef str RESPONSE_BODY = "websocket.http.response.body"
+cdef str SOURCE = "_asgi_websocket.pyx"     # where a line of the log comes from
 
 
 cdef dict with_shared_keys(dict items):
@@ -234,12 +238,19 @@ cdef class WebSocketCycle(Awaited):
         return 0
 
     cdef int _log(self, str line, tuple more) except -1:
+        cdef object logger = self.logger
         cdef dict scope = self.scope
+        cdef Endpoint endpoint = self.exchange.endpoint
         self.scope = None
-        if self.logger.isEnabledFor(20):
+        if logger.isEnabledFor(INFO):
             path = quote(scope["path"])
             query = scope["query_string"].decode("ascii", "backslashreplace")
-            self.logger.info(line, self.exchange.endpoint.peer(), f"{path}?{query}" if query else path, *more)
+            arguments = (endpoint.peer(), f"{path}?{query}" if query else path, *more)
+            # logger.info() would look for its caller, and make a frame object of the application on the way: one for
+            # each coroutine, for as long as it lives.
+            logger.handle(logger.makeRecord(logger.name, INFO, SOURCE, 0, line, arguments, None))
+            # There may be very many, idle for long, and nobody asks again as a rule.
+            endpoint._peer = None
         return 0
 
     cdef int _flush(self) except -1:

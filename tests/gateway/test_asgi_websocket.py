@@ -163,6 +163,8 @@ def test_accept(run, caplog, message, lines):
     assert [record.getMessage() for record in caplog.records] == [
         '127.0.0.1:50000 - "WebSocket /chat?room=1" [accepted]'
     ]
+    # Looking for the caller would find the application, and keep a frame object of it.
+    assert [record.filename for record in caplog.records] == ["_asgi_websocket.pyx"]
 
 
 def test_default_fields_come_first(run):
