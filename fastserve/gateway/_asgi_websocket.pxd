@@ -18,7 +18,6 @@ cdef struct WebSocketParts:
 cdef class WebSocketCycle(Awaited):
     # One call of the application: its receive, its send, and what becomes of it.
     cdef WebSocket websocket
-    cdef Exchange exchange          # the opening handshake's
     cdef object logger
     cdef dict scope                 # until the handshake is answered, for the line in the log; then None
     cdef object task                # RequestTask or asyncio.Task; None before the first suspension and after the end

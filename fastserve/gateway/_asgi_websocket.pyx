@@ -98,7 +98,6 @@ cdef int serve(object application, dict scope, Exchange exchange, TaskDriver tas
     cdef WebSocketCycle cycle = WebSocketCycle.__new__(WebSocketCycle)
     cdef WebSocket websocket = exchange.websocket
     cycle.websocket = websocket
-    cycle.exchange = exchange
     cycle.logger = logger
     cycle.scope = scope
     cycle.driver = tasks
@@ -113,7 +112,7 @@ cdef int serve(object application, dict scope, Exchange exchange, TaskDriver tas
     cycle.first_step = True
     task = tasks.start(coroutine, cycle)
     cycle.first_step = False
-    if not exchange.application_done:
+    if not websocket.application_done:
         cycle.task = task
     return 0
 
@@ -202,8 +201,8 @@ cdef class WebSocketCycle(Awaited):
         if self.denied:
             if not fastserve_equal(kind, RESPONSE_BODY):
                 raise RuntimeError(f"Expected ASGI message 'websocket.http.response.body' but got '{kind}'.")
-            self.exchange.body(message.get("body", b""), message.get("more_body", False))
-            if self.exchange.phase == RESPONSE_COMPLETE:
+            websocket.exchange.body(message.get("body", b""), message.get("more_body", False))
+            if websocket.exchange.phase == RESPONSE_COMPLETE:
                 websocket.over(ABNORMAL, "")
         elif fastserve_equal(kind, ACCEPT):
             websocket.accept(message.get("subprotocol"), message.get("headers") or NO_FIELDS)
@@ -215,7 +214,7 @@ cdef class WebSocketCycle(Awaited):
             status = message["status"]
             if not 100 <= status < 600:
                 raise RuntimeError(f"Invalid HTTP status code '{status}' in response.")
-            self.exchange.start(status, message.get("headers") or NO_FIELDS, False)
+            websocket.exchange.start(status, message.get("headers") or NO_FIELDS, False)
             self.denied = True
             self._log('%s - "WebSocket %s" %d', (status,))
         else:
@@ -225,7 +224,7 @@ cdef class WebSocketCycle(Awaited):
         return 0
 
     cdef int _send_late(self, object kind) except -1:
-        if (self.closed or self.denied) and not self.exchange.detached:
+        if (self.closed or self.denied) and not self.websocket.detached():
             raise RuntimeError(f"Unexpected ASGI message '{kind}', after sending 'websocket.close'.")
         if self.closed or self.denied or not fastserve_equal(kind, CLOSE):
             raise ClientDisconnected
@@ -240,7 +239,7 @@ cdef class WebSocketCycle(Awaited):
     cdef int _log(self, str line, tuple more) except -1:
         cdef object logger = self.logger
         cdef dict scope = self.scope
-        cdef Endpoint endpoint = self.exchange.endpoint
+        cdef Endpoint endpoint = self.websocket.endpoint
         self.scope = None
         if logger.isEnabledFor(INFO):
             path = quote(scope["path"])
@@ -308,4 +307,4 @@ cdef class WebSocketCycle(Awaited):
             if result is not None:
                 self.logger.error("ASGI callable should return None, but returned '%s'.", result)
             websocket.end(NORMAL)
-        return self.exchange.finished()
+        return websocket.finished()

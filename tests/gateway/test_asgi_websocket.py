@@ -1089,6 +1089,56 @@ def test_times_of_keepalive(run, interval, timeout, pings, end):
     run(Recorder(), scenario, ws_ping_interval=interval, ws_ping_timeout=timeout)
 
 
+# --- what the worker knows of it
+
+
+@pytest.mark.parametrize("waits", [False, True], ids=["accepted at once", "accepted later"])
+def test_it_is_one_running_request_from_handshake_to_end(run, waits):
+    benches, seen = [], []
+
+    def look():
+        seen.append([(each.method, each.path, each.client) for each in benches[0].worker.running()])
+
+    async def application(scope, receive, send):
+        look()
+        if waits:
+            await asyncio.sleep(0)
+        look()
+        await send(ACCEPT)
+        look()
+        while (await receive())["type"] != "websocket.disconnect":
+            look()
+
+    async def scenario(bench):
+        benches.append(bench)
+        stream = bench.connect()
+        await bench.io(stream.feed, OPENING)
+        await bench.turns()
+        assert bench.worker.tasks == 1
+        await bench.io(stream.feed, frame(TEXT, b"x"))
+        await bench.io(stream.feed, close(1000))
+        await bench.quiet()
+        assert bench.worker.running() == []
+
+    run(application, scenario)
+    assert seen == [[("WebSocket", "/chat", "127.0.0.1:50000")]] * 5
+
+
+def test_an_accepted_one_keeps_nothing_of_its_handshake(run):
+    def exchanges():
+        return sum(type(each).__name__ == "Http1Exchange" for each in gc.get_objects())
+
+    async def scenario(bench):
+        before = exchanges()
+        for _ in range(5):
+            await opened(bench)
+        assert bench.worker.tasks == 5
+        # One at most is kept for the next request.
+        assert exchanges() <= before + 1
+
+    run(Recorder(), scenario)
+
+
 # --- the end of the server
 
 
