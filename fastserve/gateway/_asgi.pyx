@@ -33,16 +33,12 @@ from fastserve._live cimport COUNTING
 from fastserve._websocket cimport WebSocket
 from fastserve.gateway._asgi_websocket cimport serve, with_shared_keys
 from fastserve.gateway._awaitables cimport NOT_YET, READY, Awaited
+from fastserve.gateway._binding cimport fastserve_bind
 from fastserve.gateway._task cimport TaskDriver, as_coroutine
 from fastserve.gateway._text cimport fastserve_equal
 
 cdef extern from *:
     """
-    /* self.method as attribute access would give it, for a method descriptor: without the search for it. */
-    static PyObject *fastserve_bind(PyObject *descriptor, PyObject *self) {
-        return PyCMethod_New(((PyMethodDescrObject *)descriptor)->d_method, self, NULL, NULL);
-    }
-
     static PyObject *fastserve_call(PyObject *callable, PyObject *scope, PyObject *receive, PyObject *send) {
         PyObject *arguments[4] = {NULL, scope, receive, send};
         return PyObject_Vectorcall(callable, arguments + 1, 3 | PY_VECTORCALL_ARGUMENTS_OFFSET, NULL);
@@ -70,7 +66,6 @@ cdef extern from *:
     #define fastserve_version(dict) ((uint64_t)0)
     #endif
     """
-    object fastserve_bind(object descriptor, object self)
     object fastserve_call(object callable, object scope, object receive, object send)
     bint fastserve_forgotten(object cycle, object receive, object send) noexcept
     const bint HAS_VERSIONS "FASTSERVE_HAS_VERSIONS"
