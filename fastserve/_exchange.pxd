@@ -79,6 +79,10 @@ cdef class Served:
     cdef readonly bint disconnected     # the client went away, or the request was cut short
     cdef readonly bint application_done  # finished() was called
 
+    # Hand what is corked to the transport.
+    cdef int flush(self) except -1
+    # A step of the application is over: flush, and go on with the connection's next request if this one is complete.
+    cdef int stepped(self) except -1
     # The application has ended and will not touch it again.
     cdef int finished(self) except -1
     # The method, or "WebSocket", for whoever is shown what runs.
@@ -152,14 +156,10 @@ cdef class Exchange(Served):
     # Whether send_file() can be used.
     cdef bint sends_files(self) noexcept
     cdef bint writable(self) noexcept
-    # Hand what is corked to the transport.
-    cdef int flush(self) except -1
-    # The same, also where handle() has not returned: the application is about to take its time.
+    # Like flush(), also where handle() has not returned: the application is about to take its time.
     cdef int push(self) except -1
     # The application failed: 500 while nothing is on the wire, else the connection is closed.
     cdef int fail(self) except -1
-    # A step of the application is over: flush, and go on with the connection's next request if this one is complete.
-    cdef int stepped(self) except -1
 
 
 cdef class AccessLog:

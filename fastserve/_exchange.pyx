@@ -92,6 +92,12 @@ cdef class Handler:
 cdef class Served:
     """What an application is called for."""
 
+    cdef int flush(self) except -1:
+        return 0
+
+    cdef int stepped(self) except -1:
+        return 0
+
     cdef int finished(self) except -1:
         self.application_done = True
         self.responder = None
@@ -216,17 +222,11 @@ cdef class Exchange(Served):
     cdef bint writable(self) noexcept:
         return True
 
-    cdef int flush(self) except -1:
-        return 0
-
     cdef int push(self) except -1:
         return self.flush()
 
     cdef int fail(self) except -1:
         raise NotImplementedError
-
-    cdef int stepped(self) except -1:
-        return 0
 
     cdef int finished(self) except -1:
         self.websocket = None

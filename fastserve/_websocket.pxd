@@ -53,9 +53,5 @@ cdef class WebSocket(Served):
     # The oldest message received, str or bytes, or None.
     cdef object take(self)
     cdef bint writable(self) noexcept
-    # Hand what is corked to the transport.
-    cdef int flush(self) except -1
     # The application is done with it: closed with this code if it is open, 500 if the handshake has no answer.
     cdef int end(self, int code) except -1
-    # A step of the application is over.
-    cdef int stepped(self) except -1

@@ -4,7 +4,7 @@ from logging import Logger
 from typing import Any, Literal
 
 from fastserve._exchange import Handler
-from fastserve.gateway._awaitables import Awaited
+from fastserve.gateway._cycle import Cycle
 from fastserve.types import ASGI3Application, Message
 
 class ScopeTemplate: ...
@@ -22,6 +22,5 @@ class AsgiGateway(Handler):
         logger: Logger | None = None,
     ) -> None: ...
 
-class AsgiCycle(Awaited):
-    def receive(self) -> Awaitable[Message]: ...
+class AsgiCycle(Cycle):
     def send(self, message: Message) -> Awaitable[None]: ...
