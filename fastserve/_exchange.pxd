@@ -67,14 +67,47 @@ cdef class Handler:
     cdef int handle(self, Exchange exchange) except -1
 
 
-cdef class Exchange:
+cdef class Served:
+    # What an application is called for: an exchange, or the WebSocket that one has become.
+    cdef readonly Endpoint endpoint
+    cdef readonly bytes raw_path        # the path of the target, still percent-encoded, without query
+    cdef Responder responder            # None before handle() sets it and after finished()
+    # Seconds on the worker's clock when the head was complete; precise where the access log is told at the end.
+    cdef double started
+    # The list that this one is linked into; see ServedList. Borrowed references.
+    cdef ServedList _list
+    cdef void* _previous
+    cdef void* _next
+    cdef readonly bint disconnected     # the client went away, or the request was cut short
+    cdef readonly bint application_done  # finished() was called
+
+    # Hand what is corked to the transport.
+    cdef int flush(self) except -1
+    # A step of the application is over: flush, and go on with the connection's next request if this one is complete.
+    cdef int stepped(self) except -1
+    # The application has ended and will not touch it again.
+    cdef int finished(self) except -1
+    # The method, or "WebSocket", for whoever is shown what runs.
+    cdef str label(self)
+
+
+cdef class ServedList:
+    # Those whose application is still running, in no order. Links are borrowed: each unlinks itself in finished(), and
+    # its responder keeps it alive until then.
+    cdef void* _first
+    cdef readonly Py_ssize_t size
+
+    cdef void link(self, Served served) noexcept
+    cdef void unlink(self, Served served) noexcept
+    cdef list snapshot(self)
+
+
+cdef class Exchange(Served):
     # Request: set before handle(), never changed after.
     cdef readonly str method
     cdef readonly bytes target          # as on the wire
-    cdef readonly bytes raw_path        # the path of the target, still percent-encoded, without query
     cdef readonly bytes query           # without the "?"
     cdef readonly list fields           # of (name, value): bytes, names in lower case
-    cdef readonly Endpoint endpoint
     cdef readonly int minor             # HTTP/1.minor; -1 in a rejected request, where it is not known
     cdef readonly bint accepts_trailers  # the client sent TE: trailers
     # Request body.
@@ -82,7 +115,6 @@ cdef class Exchange:
     cdef list _rest                     # those behind it, or None
     cdef Py_ssize_t queued              # bytes in the queue
     cdef readonly bint request_complete  # every body byte has been queued
-    cdef readonly bint disconnected     # the client went away, or the request was cut short
     cdef readonly bint detached         # nothing sent can reach the client any more
     # Response.
     cdef readonly int status            # 0 until start()
@@ -92,18 +124,10 @@ cdef class Exchange:
     cdef bint text_fields               # fields are text (PEP 3333), not bytes
     cdef bint measure                   # a response that is complete with its first body() gets a Content-Length
     cdef bint committed                 # some byte of the final response has been handed to the transport
-    cdef readonly bint application_done  # finished() was called
     cdef bytes response_head            # as sent, where the access log wants it; else None
-    cdef Responder responder            # None before handle() sets it and after finished()
     # What an opening handshake offers, a _websocket.WebSocket (which knows this module); None in other requests, and
-    # after finished().
+    # after finished(). Once it is accepted the exchange is over, and the WebSocket goes on in its place.
     cdef object websocket
-    # The list of running exchanges this one is linked into; see ExchangeList. Borrowed references.
-    cdef ExchangeList _list
-    cdef void* _previous
-    cdef void* _next
-    # Seconds on the worker's clock when the head was complete; precise where the access log is told at the end.
-    cdef double started
 
     # --- called by the protocol
     cdef int feed(self, const char* data, Py_ssize_t size) except -1
@@ -134,28 +158,10 @@ cdef class Exchange:
     # Whether send_file() can be used.
     cdef bint sends_files(self) noexcept
     cdef bint writable(self) noexcept
-    # Hand what is corked to the transport.
-    cdef int flush(self) except -1
-    # The same, also where handle() has not returned: the application is about to take its time.
+    # Like flush(), also where handle() has not returned: the application is about to take its time.
     cdef int push(self) except -1
     # The application failed: 500 while nothing is on the wire, else the connection is closed.
     cdef int fail(self) except -1
-    # A step of the application is over: flush, and go on with the connection's next request if this one is complete.
-    cdef int stepped(self) except -1
-    # The application has ended and will not touch the exchange again.
-    cdef int finished(self) except -1
-
-
-@cython.final
-cdef class ExchangeList:
-    # The exchanges whose application is still running, in no order. Links are borrowed: an exchange unlinks itself in
-    # finished(), and its responder keeps it alive until then.
-    cdef void* _first
-    cdef readonly Py_ssize_t size
-
-    cdef void link(self, Exchange exchange) noexcept
-    cdef void unlink(self, Exchange exchange) noexcept
-    cdef list snapshot(self)
 
 
 cdef class AccessLog:

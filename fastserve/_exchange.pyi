@@ -22,26 +22,27 @@ class Endpoint:
 class Responder: ...
 class Handler: ...
 
-class Exchange:
+class Served:
+    endpoint: Endpoint
+    raw_path: bytes
+    disconnected: bool
+    application_done: bool
+
+class ServedList:
+    size: int
+
+class Exchange(Served):
     method: str
     target: bytes
-    raw_path: bytes
     query: bytes
     fields: list[tuple[bytes, bytes]]
     minor: int
-    endpoint: Endpoint
     accepts_trailers: bool
     request_complete: bool
-    disconnected: bool
     detached: bool
     status: int
-    application_done: bool
     @property
     def http_version(self) -> str: ...
-
-@final
-class ExchangeList:
-    size: int
 
 class AccessLog: ...
 

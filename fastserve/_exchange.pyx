@@ -90,7 +90,59 @@ cdef class Handler:
         raise NotImplementedError
 
 
-cdef class Exchange:
+cdef class Served:
+    """What an application is called for."""
+
+    cdef int flush(self) except -1:
+        return 0
+
+    cdef int stepped(self) except -1:
+        return 0
+
+    cdef int finished(self) except -1:
+        self.application_done = True
+        self.responder = None
+        if self._list is not None:
+            self._list.unlink(self)
+        return 0
+
+    cdef str label(self):
+        return ""
+
+
+cdef class ServedList:
+    """Those whose application is still running."""
+
+    cdef void link(self, Served served) noexcept:
+        served._list = self
+        served._previous = NULL
+        served._next = self._first
+        if self._first is not NULL:
+            (<Served> self._first)._previous = <void*> served
+        self._first = <void*> served
+        self.size += 1
+
+    cdef void unlink(self, Served served) noexcept:
+        if served._previous is NULL:
+            self._first = served._next
+        else:
+            (<Served> served._previous)._next = served._next
+        if served._next is not NULL:
+            (<Served> served._next)._previous = served._previous
+        served._previous = served._next = NULL
+        served._list = None
+        self.size -= 1
+
+    cdef list snapshot(self):
+        cdef list running = []
+        cdef void* current = self._first
+        while current is not NULL:
+            running.append(<Served> current)
+            current = (<Served> current)._next
+        return running
+
+
+cdef class Exchange(Served):
     """A request and its response. Attributes describe the request; protocols and gateways do the rest."""
 
     def __cinit__(self):
@@ -171,62 +223,23 @@ cdef class Exchange:
     cdef bint writable(self) noexcept:
         return True
 
-    cdef int flush(self) except -1:
-        return 0
-
     cdef int push(self) except -1:
         return self.flush()
 
     cdef int fail(self) except -1:
         raise NotImplementedError
 
-    cdef int stepped(self) except -1:
-        return 0
-
     cdef int finished(self) except -1:
-        self.application_done = True
-        self.responder = None
         self.websocket = None
-        if self._list is not None:
-            self._list.unlink(self)
-        return 0
+        return Served.finished(self)
+
+    cdef str label(self):
+        return self.method if self.websocket is None else "WebSocket"
 
     @property
     def http_version(self) -> str:
         """"1.0" or "1.1"."""
         return "1.1" if self.minor else "1.0"
-
-
-cdef class ExchangeList:
-    """The exchanges whose application is still running."""
-
-    cdef void link(self, Exchange exchange) noexcept:
-        exchange._list = self
-        exchange._previous = NULL
-        exchange._next = self._first
-        if self._first is not NULL:
-            (<Exchange> self._first)._previous = <void*> exchange
-        self._first = <void*> exchange
-        self.size += 1
-
-    cdef void unlink(self, Exchange exchange) noexcept:
-        if exchange._previous is NULL:
-            self._first = exchange._next
-        else:
-            (<Exchange> exchange._previous)._next = exchange._next
-        if exchange._next is not NULL:
-            (<Exchange> exchange._next)._previous = exchange._previous
-        exchange._previous = exchange._next = NULL
-        exchange._list = None
-        self.size -= 1
-
-    cdef list snapshot(self):
-        cdef list exchanges = []
-        cdef void* current = self._first
-        while current is not NULL:
-            exchanges.append(<Exchange> current)
-            current = (<Exchange> current)._next
-        return exchanges
 
 
 cdef class AccessLog:

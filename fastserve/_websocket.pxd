@@ -1,10 +1,11 @@
 # One WebSocket (RFC 6455) as the gateway sees it: the counterpart of Exchange once the connection has left HTTP.
 #
 # The opening handshake is an exchange whose `websocket` is set before handle(). The handler either answers the request
-# like any other, which denies the handshake, or calls accept(). It is told of what happens through the exchange's
-# Responder: body_arrived() when a message or the end is there, drained(), disconnected(), cancel().
+# like any other, which denies the handshake, or calls accept(): then the exchange is over, and the WebSocket takes its
+# place, with the exchange's Responder as its own. That is told of what happens: body_arrived() when a message or the
+# end is there, drained(), disconnected(), cancel().
 
-from fastserve._exchange cimport Exchange
+from fastserve._exchange cimport Exchange, Served
 
 
 cdef enum WebSocketPhase:
@@ -18,8 +19,8 @@ cdef enum:
     MESSAGE_OVERHEAD = 64           # bytes that a queued message counts for besides its content
 
 
-cdef class WebSocket:
-    cdef readonly Exchange exchange         # the opening handshake's; its finished() ends this as well
+cdef class WebSocket(Served):
+    cdef readonly Exchange exchange         # the opening handshake's; None once that is accepted
     cdef readonly list subprotocols         # str, as the client offers them
     cdef WebSocketPhase phase
     # From CLOSING on: what the application is told. 1005: the peer's close frame had no code, 1006: there was none.
@@ -27,9 +28,9 @@ cdef class WebSocket:
     cdef str close_reason
     cdef bint corked                        # what is sent leaves at the end of a call of the protocol's
     # Messages received and not taken.
+    cdef int queued                         # how many
     cdef object _first                      # the oldest, str or bytes; or None
     cdef list _rest                         # those behind it, or None
-    cdef Py_ssize_t queued                  # how many
     cdef Py_ssize_t queued_size             # bytes of memory
 
     # --- called by the protocol
@@ -40,6 +41,8 @@ cdef class WebSocket:
     cdef int over(self, int code, str reason) except -1
 
     # --- called by the gateway
+    # Nothing sent can reach the client any more.
+    cdef bint detached(self) noexcept
     # Accept the handshake; `subprotocol` is a str or None, `fields` (name, value) pairs of bytes. RuntimeError for
     # fields that must not be sent; nothing has changed then.
     cdef int accept(self, object subprotocol, object fields) except -1
@@ -50,9 +53,5 @@ cdef class WebSocket:
     # The oldest message received, str or bytes, or None.
     cdef object take(self)
     cdef bint writable(self) noexcept
-    # Hand what is corked to the transport.
-    cdef int flush(self) except -1
     # The application is done with it: closed with this code if it is open, 500 if the handshake has no answer.
     cdef int end(self, int code) except -1
-    # A step of the application is over.
-    cdef int stepped(self) except -1

@@ -1,5 +1,5 @@
-from fastserve._exchange import Exchange
+from fastserve._exchange import Exchange, Served
 
-class WebSocket:
-    exchange: Exchange
+class WebSocket(Served):
+    exchange: Exchange | None
     subprotocols: list[str]

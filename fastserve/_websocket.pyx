@@ -6,6 +6,8 @@ in. Denying the opening handshake is not: that is a response of its exchange.
 
 from cpython.bytes cimport PyBytes_GET_SIZE
 
+from fastserve._exchange cimport Exchange, Served
+
 cdef extern from "Python.h":
     Py_ssize_t PyUnicode_GET_LENGTH(object text) noexcept
     int PyUnicode_KIND(object text) noexcept
@@ -19,7 +21,7 @@ cdef inline Py_ssize_t _memory_of(object message) noexcept:
     return PyUnicode_GET_LENGTH(message) * PyUnicode_KIND(message) + MESSAGE_OVERHEAD
 
 
-cdef class WebSocket:
+cdef class WebSocket(Served):
     """One WebSocket. Protocols and gateways do the rest."""
 
     cdef int push(self, object message) except -1:
@@ -67,18 +69,30 @@ cdef class WebSocket:
             self.over(1006, "")
         return 0
 
+    cdef bint detached(self) noexcept:
+        return self.exchange is None or self.exchange.detached
+
     cdef bint writable(self) noexcept:
-        return self.exchange.writable()
+        return self.exchange is None or self.exchange.writable()
 
     cdef int flush(self) except -1:
-        return self.exchange.flush()
+        return 0 if self.exchange is None else self.exchange.flush()
 
     cdef int end(self, int code) except -1:
         if self.phase == WEBSOCKET_OPEN:
             return self.close(code, "")
-        # Of an exchange that is answered, or has no way to the client any more, this does nothing.
-        self.exchange.fail()
+        if self.exchange is not None:
+            # Of one that is answered, or has no way to the client any more, this does nothing.
+            self.exchange.fail()
         return self.over(1006, "") if self.phase == WEBSOCKET_CONNECTING else 0
 
     cdef int stepped(self) except -1:
-        return self.exchange.stepped()
+        return 0 if self.exchange is None else self.exchange.stepped()
+
+    cdef int finished(self) except -1:
+        cdef Exchange exchange = self.exchange
+        Served.finished(self)
+        return 0 if exchange is None else exchange.finished()
+
+    cdef str label(self):
+        return "WebSocket"

@@ -6,7 +6,7 @@ from cpython.object cimport PyObject
 from libc.stdint cimport uint64_t
 
 from fastserve._exchange cimport Exchange, Handler
-from fastserve.gateway._awaitables cimport Awaited
+from fastserve.gateway._cycle cimport Cycle
 from fastserve.gateway._task cimport TaskDriver
 
 
@@ -69,18 +69,11 @@ cdef struct MessageParts:
 
 
 @cython.final
-cdef class AsgiCycle(Awaited):
-    # One call of the application: its receive, its send, and what becomes of it.
-    cdef AsgiGateway gateway
-    cdef Exchange exchange
-    cdef object task                # RequestTask or asyncio.Task; None before the first suspension and after the end
-    cdef bint first_step            # the application is in the step that handle() makes
+cdef class AsgiCycle(Cycle):
+    # One call of the application for an exchange: its receive, its send, and what becomes of it.
     cdef bint body_ended            # the application has got the message with more_body=False
-    cdef bint cancelled             # by the server
     cdef bint listens               # the application has asked for messages that can only be a disconnect
 
-    cdef dict _message(self)
-    cdef int _start(self, MessageParts* parts) except -1
-    cdef int _hint(self, dict message) except -1
-    cdef int _flush(self) except -1
-    cdef int _ended(self, object result, object exception) except -1
+    cdef dict _message(self, Exchange exchange)
+    cdef int _start(self, Exchange exchange, MessageParts* parts) except -1
+    cdef int _hint(self, Exchange exchange, dict message) except -1

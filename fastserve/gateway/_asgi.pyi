@@ -4,7 +4,7 @@ from logging import Logger
 from typing import Any, Literal, final
 
 from fastserve._exchange import Handler
-from fastserve.gateway._awaitables import Awaited
+from fastserve.gateway._cycle import Cycle
 from fastserve.types import ASGI3Application, Message
 
 @final
@@ -25,6 +25,5 @@ class AsgiGateway(Handler):
     ) -> None: ...
 
 @final
-class AsgiCycle(Awaited):
-    def receive(self) -> Awaitable[Message]: ...
+class AsgiCycle(Cycle):
     def send(self, message: Message) -> Awaitable[None]: ...

@@ -9,7 +9,6 @@ the call as a whole is logged here, with its traceback, and answered with 500 wh
 """
 
 import logging
-from asyncio import CancelledError
 from urllib.parse import unquote
 
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
@@ -32,22 +31,14 @@ from fastserve._exchange cimport (
 from fastserve._live cimport COUNTING
 from fastserve._websocket cimport WebSocket
 from fastserve.gateway._asgi_websocket cimport serve, with_shared_keys
-from fastserve.gateway._awaitables cimport NOT_YET, READY, Awaited
-from fastserve.gateway._task cimport TaskDriver, as_coroutine
+from fastserve.gateway._awaitables cimport NOT_YET, READY
+from fastserve.gateway._binding cimport fastserve_bind
+from fastserve.gateway._cycle cimport MESSAGE, RECEIVE, ROOM, Cycle
+from fastserve.gateway._task cimport TaskDriver
 from fastserve.gateway._text cimport fastserve_equal
 
 cdef extern from *:
     """
-    /* self.method as attribute access would give it, for a method descriptor: without the search for it. */
-    static PyObject *fastserve_bind(PyObject *descriptor, PyObject *self) {
-        return PyCMethod_New(((PyMethodDescrObject *)descriptor)->d_method, self, NULL, NULL);
-    }
-
-    static PyObject *fastserve_call(PyObject *callable, PyObject *scope, PyObject *receive, PyObject *send) {
-        PyObject *arguments[4] = {NULL, scope, receive, send};
-        return PyObject_Vectorcall(callable, arguments + 1, 3 | PY_VECTORCALL_ARGUMENTS_OFFSET, NULL);
-    }
-
     /* Whether only one variable refers to each, and nothing weakly; the cycle is in its two methods besides. */
     static inline int fastserve_forgotten(PyObject *cycle, PyObject *receive, PyObject *send) {
         return Py_REFCNT(receive) == 1 && Py_REFCNT(send) == 1 && Py_REFCNT(cycle) == 3 &&
@@ -70,8 +61,6 @@ cdef extern from *:
     #define fastserve_version(dict) ((uint64_t)0)
     #endif
     """
-    object fastserve_bind(object descriptor, object self)
-    object fastserve_call(object callable, object scope, object receive, object send)
     bint fastserve_forgotten(object cycle, object receive, object send) noexcept
     const bint HAS_VERSIONS "FASTSERVE_HAS_VERSIONS"
     uint64_t fastserve_version(PyObject* dictionary) noexcept
@@ -84,9 +73,6 @@ cdef tuple SCOPE_KEYS = (
     "type", "http_version", "server", "client", "scheme", "method", "root_path", "path", "raw_path", "query_string",
     "asgi", "headers", "state", "extensions",
 )
-cdef enum AwaitedKind:
-    MESSAGE         # receive() has something to answer
-    ROOM            # the client keeps up
 
 cdef bytes EMPTY = b""
 cdef tuple NO_FIELDS = ()
@@ -215,29 +201,19 @@ cdef class AsgiGateway(Handler):
             return serve(self.application, self._websocket_scope(exchange), exchange, self.tasks, self.logger)
         if cycle is None:
             cycle = AsgiCycle.__new__(AsgiCycle)
+            cycle.driver = self.tasks
+            cycle.logger = self.logger
             receive = fastserve_bind(RECEIVE, cycle)
             send = fastserve_bind(SEND, cycle)
         else:
             receive = self.spare_receive
             send = self.spare_send
             self.spare = self.spare_receive = self.spare_send = None
-        cycle.gateway = self
-        cycle.driver = self.tasks
-        cycle.exchange = exchange
+        cycle.served = exchange
         exchange.responder = cycle
         scope = self._scope(exchange)
-        try:
-            coroutine = as_coroutine(fastserve_call(self.application, scope, receive, send))
-        except BaseException as error:
-            if not isinstance(error, Exception):
-                raise
-            cycle._ended(None, error)
-            return exchange.stepped()
-        cycle.first_step = True
-        task = self.tasks.start(coroutine, cycle)
-        cycle.first_step = False
-        if not exchange.application_done:
-            cycle.task = task
+        task = cycle.call(self.application, scope, receive, send)
+        if task is None or not exchange.application_done:
             return 0
         self.tasks.keep(task)
         if self._unchanged(scope):
@@ -249,9 +225,7 @@ cdef class AsgiGateway(Handler):
         # count how many live.
         if COUNTING or not fastserve_forgotten(cycle, receive, send):
             return 0
-        cycle.gateway = None
-        cycle.driver = None
-        cycle.exchange = None
+        cycle.served = None
         cycle.first = None
         cycle.others = None
         cycle.body_ended = cycle.cancelled = cycle.listens = False
@@ -383,31 +357,28 @@ cdef class AsgiGateway(Handler):
         return template
 
 
-cdef class AsgiCycle(Awaited):
-    """One call of an ASGI application."""
+cdef class AsgiCycle(Cycle):
+    """One call of an ASGI application for an exchange."""
 
     # --- what the application calls
 
-    def receive(self):
-        """Return an awaitable of the next message: http.request with body bytes, or http.disconnect."""
-        return self.wait(MESSAGE)
-
     cdef object awaited(self, int kind):
+        # What receive() answers: http.request with body bytes, or http.disconnect.
+        cdef Exchange exchange = <Exchange> self.served
         cdef dict message
         if kind == ROOM:
-            return None if self.exchange.writable() else NOT_YET
-        if self.body_ended or self.exchange.committed:
+            return None if exchange.writable() else NOT_YET
+        if self.body_ended or exchange.committed:
             self.listens = True
-        message = self._message()
+        message = self._message(exchange)
         if message is None:
-            self.exchange.want_body()
-            self._flush()
+            exchange.want_body()
+            self.flush()
             return NOT_YET
         return message
 
-    cdef dict _message(self):
+    cdef dict _message(self, Exchange exchange):
         # The next message, or None when the application has to wait for it.
-        cdef Exchange exchange = self.exchange
         if exchange.detached or exchange.phase == RESPONSE_COMPLETE:
             return {TYPE: "http.disconnect"}
         if not self.body_ended:
@@ -424,7 +395,7 @@ cdef class AsgiCycle(Awaited):
 
     def send(self, message):
         """Take a response message; return an awaitable that is finished at once unless the client is slow."""
-        cdef Exchange exchange = self.exchange
+        cdef Exchange exchange = <Exchange> self.served
         cdef MessageParts parts
         cdef dict plain = _plain(message)
         cdef object kind = _read(plain, &parts)
@@ -432,9 +403,9 @@ cdef class AsgiCycle(Awaited):
             return READY
         if exchange.phase == RESPONSE_EXPECTED:
             if fastserve_equal(kind, RESPONSE_START):
-                self._start(&parts)
+                self._start(exchange, &parts)
             elif fastserve_equal(kind, EARLY_HINT):
-                self._hint(plain)
+                self._hint(exchange, plain)
             else:
                 raise RuntimeError(f"Expected ASGI message 'http.response.start', but got '{kind}'.")
             return READY
@@ -442,7 +413,7 @@ cdef class AsgiCycle(Awaited):
             if fastserve_equal(kind, RESPONSE_BODY_MESSAGE):
                 exchange.body(_or(parts.body, EMPTY), parts.more_body is not NULL and <object> parts.more_body)
             elif fastserve_equal(kind, EARLY_HINT) and exchange.phase == RESPONSE_STARTED:
-                self._hint(plain)
+                self._hint(exchange, plain)
             else:
                 raise RuntimeError(f"Expected ASGI message 'http.response.body', but got '{kind}'.")
         elif exchange.phase == RESPONSE_TRAILERS:
@@ -451,7 +422,7 @@ cdef class AsgiCycle(Awaited):
             exchange.trailers(_or(parts.headers, NO_FIELDS), plain.get("more_trailers", False))
         else:
             raise RuntimeError(f"Unexpected ASGI message '{kind}' sent, after response already completed.")
-        self._flush()
+        self.flush()
         if exchange.phase == RESPONSE_COMPLETE and self.first is not None:
             # Whoever listens for a disconnect has its answer: there is nothing to come.
             self.wake(MESSAGE)
@@ -459,36 +430,20 @@ cdef class AsgiCycle(Awaited):
             return READY
         return self.wait(ROOM)
 
-    cdef int _start(self, MessageParts* parts) except -1:
+    cdef int _start(self, Exchange exchange, MessageParts* parts) except -1:
         cdef object status = _or(parts.status, None)
         if status is None:
             raise RuntimeError("ASGI message 'http.response.start' has no 'status'.")
         if not isinstance(status, int):
             raise RuntimeError(f"Response status must be an integer, not {type(status).__name__}.")
-        return self.exchange.start(
+        return exchange.start(
             status, _or(parts.headers, NO_FIELDS), parts.trailers is not NULL and <object> parts.trailers)
 
-    cdef int _hint(self, dict message) except -1:
-        self.exchange.inform(103, [(b"link", link) for link in message.get("links", NO_FIELDS)])
-        return self._flush()
-
-    cdef int _flush(self) except -1:
-        # Inside a step of our own task what is corked leaves when the step is over; from elsewhere it leaves now.
-        if self.first_step or (self.task is not None and self.driver.current() is self.task and self.driver.native):
-            return 0
-        return self.exchange.flush()
+    cdef int _hint(self, Exchange exchange, dict message) except -1:
+        exchange.inform(103, [(b"link", link) for link in message.get("links", NO_FIELDS)])
+        return self.flush()
 
     # --- what the protocol tells
-
-    cdef int body_arrived(self) except -1:
-        return self.wake(MESSAGE) if self.first is not None else 0
-
-    cdef int drained(self) except -1:
-        return self.wake(ROOM) if self.first is not None else 0
-
-    cdef int disconnected(self) except -1:
-        self.drained()
-        return self.body_arrived()
 
     cdef int abandoned(self) except -1:
         # From specification 2.4 on, frameworks do not listen while they stream: they count on the server to end a
@@ -497,28 +452,13 @@ cdef class AsgiCycle(Awaited):
             return 0
         return self.cancel()
 
-    cdef int cancel(self) except -1:
-        self.cancelled = True
-        if self.task is not None:
-            self.task.cancel()
-        return 0
-
     # --- the end
 
-    cdef int task_suspended(self) except -1:
-        return self.exchange.stepped()
-
-    cdef int task_finished(self, object result, object exception) except -1:
-        self._ended(result, exception)
-        return self.exchange.stepped()
-
-    cdef int _ended(self, object result, object exception) except -1:
-        cdef Exchange exchange = self.exchange
-        cdef object logger = self.gateway.logger
-        self.task = None
+    cdef int ended(self, object result, object exception) except -1:
+        cdef Exchange exchange = <Exchange> self.served
+        cdef object logger = self.logger
         if exception is not None:
-            if not (self.cancelled and isinstance(exception, CancelledError)):
-                logger.error("Exception in ASGI application\n", exc_info=exception)
+            self.log_failure(exception)
             exchange.fail()
         elif result is not None:
             logger.error("ASGI callable should return None, but returned '%s'.", result)
@@ -530,8 +470,7 @@ cdef class AsgiCycle(Awaited):
             if not exchange.disconnected:
                 logger.error("ASGI callable returned without completing response.")
             exchange.fail()
-        return exchange.finished()
+        return 0
 
 
-cdef object RECEIVE = AsgiCycle.__dict__["receive"]
 cdef object SEND = AsgiCycle.__dict__["send"]

@@ -5,7 +5,7 @@ from cpython.object cimport PyObject
 
 from fastserve._exchange cimport Exchange
 from fastserve._websocket cimport WebSocket
-from fastserve.gateway._awaitables cimport Awaited
+from fastserve.gateway._cycle cimport Cycle
 from fastserve.gateway._task cimport TaskDriver
 
 
@@ -17,30 +17,22 @@ cdef struct WebSocketParts:
 
 
 @cython.final
-cdef class WebSocketCycle(Awaited):
-    # One call of the application: its receive, its send, and what becomes of it.
-    cdef WebSocket websocket
-    cdef Exchange exchange          # the opening handshake's
-    cdef object logger
+cdef class WebSocketCycle(Cycle):
+    # One call of the application for a WebSocket: its receive, its send, and what becomes of it.
     cdef dict scope                 # until the handshake is answered, for the line in the log; then None
-    cdef object task                # RequestTask or asyncio.Task; None before the first suspension and after the end
     # Truth values in one byte each: there may be very many idle connections.
-    cdef unsigned char first_step   # the application is in the step that serve() makes
-    cdef unsigned char cancelled    # by the server
     cdef unsigned char connected    # the application has got websocket.connect
     cdef unsigned char told         # and websocket.disconnect
     cdef unsigned char closed       # it has sent websocket.close
     cdef unsigned char denied       # it has begun a response in place of accepting
 
-    cdef dict _message(self)
+    cdef dict _message(self, WebSocket websocket)
     # A message in the handshake; _send_late: after the end.
     cdef int _answer(self, object kind, dict message) except -1
     cdef int _send_late(self, object kind) except -1
     cdef int _close(self, dict message) except -1
     # uvicorn's line of how the handshake was answered.
     cdef int _log(self, str line, tuple more) except -1
-    cdef int _flush(self) except -1
-    cdef int _ended(self, object result, object exception) except -1
 
 
 # Run the application on a WebSocket whose handshake is `exchange`; its first step is made here.

@@ -9,16 +9,17 @@ Errors of the application are told in uvicorn's words. What it sends when the cl
 an OSError; that it closes what is closed already is no error.
 """
 
-from asyncio import CancelledError
 from urllib.parse import quote
 
 from cpython.dict cimport PyDict_CheckExact, PyDict_Copy, PyDict_GetItemWithError, PyDict_Next, PyDict_SetItem
 from cpython.object cimport PyObject
 
-from fastserve._exchange cimport RESPONSE_COMPLETE, Exchange
+from fastserve._exchange cimport RESPONSE_COMPLETE, Endpoint, Exchange
 from fastserve._websocket cimport WEBSOCKET_CLOSING, WEBSOCKET_CONNECTING, WEBSOCKET_OPEN, WebSocket
-from fastserve.gateway._awaitables cimport NOT_YET, READY, Awaited
-from fastserve.gateway._task cimport TaskDriver, as_coroutine
+from fastserve.gateway._awaitables cimport NOT_YET, READY
+from fastserve.gateway._binding cimport fastserve_bind
+from fastserve.gateway._cycle cimport MESSAGE, RECEIVE, ROOM, Cycle
+from fastserve.gateway._task cimport TaskDriver
 from fastserve.gateway._text cimport fastserve_equal
 
 from fastserve.errors import ClientDisconnected
@@ -26,14 +27,13 @@ from fastserve.errors import ClientDisconnected
 cdef extern from "Python.h":
     str PyUnicode_FromObject(object text)
 
-cdef enum AwaitedKind:
-    MESSAGE         # receive() has something to answer
-    ROOM            # the client keeps up
-
 cdef enum:
     NORMAL = 1000   # close codes
     ABNORMAL = 1006
     FAILED = 1011
+
+cdef enum:
+    INFO = 20       # logging's level
 
 cdef tuple NO_FIELDS = ()
 # Cycles whose application asks for more after the end: they live until their task is cancelled.
@@ -42,13 +42,14 @@ cdef str TYPE = "type"
 cdef str BYTES = "bytes"
 cdef str TEXT = "text"
 cdef str CONNECT = "websocket.connect"
-cdef str RECEIVE = "websocket.receive"
+cdef str RECEIVED = "websocket.receive"
 cdef str DISCONNECT = "websocket.disconnect"
 cdef str ACCEPT = "websocket.accept"
 cdef str SEND = "websocket.send"
 cdef str CLOSE = "websocket.close"
 cdef str RESPONSE_START = "websocket.http.response.start"
 cdef str RESPONSE_BODY = "websocket.http.response.body"
+cdef str SOURCE = "_asgi_websocket.pyx"     # where a line of the log comes from
 
 
 cdef dict with_shared_keys(dict items):
@@ -63,8 +64,8 @@ cdef dict with_shared_keys(dict items):
     return vars(instance)
 
 
-cdef dict TEXT_MESSAGE = with_shared_keys({TYPE: RECEIVE, TEXT: None})
-cdef dict BYTES_MESSAGE = with_shared_keys({TYPE: RECEIVE, BYTES: None})
+cdef dict TEXT_MESSAGE = with_shared_keys({TYPE: RECEIVED, TEXT: None})
+cdef dict BYTES_MESSAGE = with_shared_keys({TYPE: RECEIVED, BYTES: None})
 
 
 cdef object _read(dict message, WebSocketParts* parts):
@@ -92,42 +93,27 @@ cdef object _read(dict message, WebSocketParts* parts):
 
 cdef int serve(object application, dict scope, Exchange exchange, TaskDriver tasks, object logger) except -1:
     cdef WebSocketCycle cycle = WebSocketCycle.__new__(WebSocketCycle)
-    cdef WebSocket websocket = exchange.websocket
-    cycle.websocket = websocket
-    cycle.exchange = exchange
+    cycle.served = <WebSocket> exchange.websocket
+    cycle.driver = tasks
     cycle.logger = logger
     cycle.scope = scope
-    cycle.driver = tasks
     exchange.responder = cycle
-    try:
-        coroutine = as_coroutine(application(scope, cycle.receive, cycle.send))
-    except BaseException as error:
-        if not isinstance(error, Exception):
-            raise
-        cycle._ended(None, error)
-        return websocket.stepped()
-    cycle.first_step = True
-    task = tasks.start(coroutine, cycle)
-    cycle.first_step = False
-    if not exchange.application_done:
-        cycle.task = task
+    cycle.call(application, scope, fastserve_bind(RECEIVE, cycle), fastserve_bind(SEND_MESSAGE, cycle))
     return 0
 
 
-cdef class WebSocketCycle(Awaited):
+cdef class WebSocketCycle(Cycle):
     """One call of an ASGI application for a WebSocket."""
 
     # --- what the application calls
 
-    def receive(self):
-        """Return an awaitable of the next message: websocket.connect, websocket.receive or websocket.disconnect."""
-        return self.wait(MESSAGE)
-
     cdef object awaited(self, int kind):
+        # What receive() answers: websocket.connect, websocket.receive or websocket.disconnect.
+        cdef WebSocket websocket = <WebSocket> self.served
         cdef dict message
         if kind == ROOM:
-            return None if self.websocket.phase >= WEBSOCKET_CLOSING or self.websocket.writable() else NOT_YET
-        message = self._message()
+            return None if websocket.phase >= WEBSOCKET_CLOSING or websocket.writable() else NOT_YET
+        message = self._message(websocket)
         if message is not None:
             return message
         if self.told:
@@ -135,9 +121,8 @@ cdef class WebSocketCycle(Awaited):
             LEFT_WAITING.add(self)
         return NOT_YET
 
-    cdef dict _message(self):
+    cdef dict _message(self, WebSocket websocket):
         # The next message, or None when the application has to wait for it.
-        cdef WebSocket websocket = self.websocket
         cdef object content
         cdef dict message
         if not self.connected:
@@ -159,7 +144,7 @@ cdef class WebSocketCycle(Awaited):
 
     def send(self, message):
         """Take a message; return an awaitable that is finished at once unless the client is slow."""
-        cdef WebSocket websocket = self.websocket
+        cdef WebSocket websocket = <WebSocket> self.served
         cdef WebSocketParts parts
         cdef dict plain = <dict> message if PyDict_CheckExact(message) else dict(message)
         cdef object kind = _read(plain, &parts)
@@ -185,7 +170,8 @@ cdef class WebSocketCycle(Awaited):
         else:
             self._send_late(kind)
             return READY
-        self._flush()
+        if not websocket.corked:
+            self.flush()
         if self.first is not None and websocket.phase >= WEBSOCKET_CLOSING:
             # Whoever listens has its answer.
             self.wake(MESSAGE)
@@ -194,12 +180,12 @@ cdef class WebSocketCycle(Awaited):
         return self.wait(ROOM)
 
     cdef int _answer(self, object kind, dict message) except -1:
-        cdef WebSocket websocket = self.websocket
+        cdef WebSocket websocket = <WebSocket> self.served
         if self.denied:
             if not fastserve_equal(kind, RESPONSE_BODY):
                 raise RuntimeError(f"Expected ASGI message 'websocket.http.response.body' but got '{kind}'.")
-            self.exchange.body(message.get("body", b""), message.get("more_body", False))
-            if self.exchange.phase == RESPONSE_COMPLETE:
+            websocket.exchange.body(message.get("body", b""), message.get("more_body", False))
+            if websocket.exchange.phase == RESPONSE_COMPLETE:
                 websocket.over(ABNORMAL, "")
         elif fastserve_equal(kind, ACCEPT):
             websocket.accept(message.get("subprotocol"), message.get("headers") or NO_FIELDS)
@@ -211,7 +197,7 @@ cdef class WebSocketCycle(Awaited):
             status = message["status"]
             if not 100 <= status < 600:
                 raise RuntimeError(f"Invalid HTTP status code '{status}' in response.")
-            self.exchange.start(status, message.get("headers") or NO_FIELDS, False)
+            websocket.exchange.start(status, message.get("headers") or NO_FIELDS, False)
             self.denied = True
             self._log('%s - "WebSocket %s" %d', (status,))
         else:
@@ -221,7 +207,7 @@ cdef class WebSocketCycle(Awaited):
         return 0
 
     cdef int _send_late(self, object kind) except -1:
-        if (self.closed or self.denied) and not self.exchange.detached:
+        if (self.closed or self.denied) and not (<WebSocket> self.served).detached():
             raise RuntimeError(f"Unexpected ASGI message '{kind}', after sending 'websocket.close'.")
         if self.closed or self.denied or not fastserve_equal(kind, CLOSE):
             raise ClientDisconnected
@@ -229,64 +215,43 @@ cdef class WebSocketCycle(Awaited):
 
     cdef int _close(self, dict message) except -1:
         code = message.get("code")
-        self.websocket.close(NORMAL if code is None else code, message.get("reason") or "")
+        (<WebSocket> self.served).close(NORMAL if code is None else code, message.get("reason") or "")
         self.closed = True
         return 0
 
     cdef int _log(self, str line, tuple more) except -1:
+        cdef object logger = self.logger
         cdef dict scope = self.scope
+        cdef Endpoint endpoint = self.served.endpoint
         self.scope = None
-        if self.logger.isEnabledFor(20):
+        if logger.isEnabledFor(INFO):
             path = quote(scope["path"])
             query = scope["query_string"].decode("ascii", "backslashreplace")
-            self.logger.info(line, self.exchange.endpoint.peer(), f"{path}?{query}" if query else path, *more)
+            arguments = (endpoint.peer(), f"{path}?{query}" if query else path, *more)
+            # logger.info() would look for its caller, and make a frame object of the application on the way: one for
+            # each coroutine, for as long as it lives.
+            logger.handle(logger.makeRecord(logger.name, INFO, SOURCE, 0, line, arguments, None))
+            # There may be very many, idle for long, and nobody asks again as a rule.
+            endpoint._peer = None
         return 0
-
-    cdef int _flush(self) except -1:
-        # Inside a step of our own task what is corked leaves when the step is over; from elsewhere it leaves now.
-        if self.websocket.corked or self.first_step or (
-                self.task is not None and self.driver.current() is self.task and self.driver.native):
-            return 0
-        return self.websocket.flush()
 
     # --- what the protocol tells
 
-    cdef int body_arrived(self) except -1:
-        return self.wake(MESSAGE) if self.first is not None else 0
-
-    cdef int drained(self) except -1:
-        return self.wake(ROOM) if self.first is not None else 0
-
     cdef int disconnected(self) except -1:
-        if self.websocket.phase == WEBSOCKET_CONNECTING:
-            self.websocket.over(ABNORMAL, "")
-        self.drained()
-        return self.body_arrived()
-
-    cdef int cancel(self) except -1:
-        self.cancelled = True
-        if self.task is not None:
-            self.task.cancel()
-        return 0
+        cdef WebSocket websocket = <WebSocket> self.served
+        if websocket.phase == WEBSOCKET_CONNECTING:
+            websocket.over(ABNORMAL, "")
+        return Cycle.disconnected(self)
 
     # --- the end
 
-    cdef int task_suspended(self) except -1:
-        return self.websocket.stepped()
-
-    cdef int task_finished(self, object result, object exception) except -1:
-        self._ended(result, exception)
-        return self.websocket.stepped()
-
-    cdef int _ended(self, object result, object exception) except -1:
-        cdef WebSocket websocket = self.websocket
-        self.task = None
+    cdef int ended(self, object result, object exception) except -1:
+        cdef WebSocket websocket = <WebSocket> self.served
         if self.told:
             LEFT_WAITING.discard(self)
         if exception is not None:
-            if not (isinstance(exception, ClientDisconnected) or (
-                    self.cancelled and isinstance(exception, CancelledError))):
-                self.logger.error("Exception in ASGI application\n", exc_info=exception)
+            if not isinstance(exception, ClientDisconnected):
+                self.log_failure(exception)
             websocket.end(FAILED)
         elif websocket.phase == WEBSOCKET_CONNECTING:
             self.logger.error(
@@ -297,4 +262,7 @@ cdef class WebSocketCycle(Awaited):
             if result is not None:
                 self.logger.error("ASGI callable should return None, but returned '%s'.", result)
             websocket.end(NORMAL)
-        return self.exchange.finished()
+        return 0
+
+
+cdef object SEND_MESSAGE = WebSocketCycle.__dict__["send"]

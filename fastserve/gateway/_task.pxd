@@ -91,9 +91,10 @@ cdef class RequestTask:
     cdef object __weakref__
     cdef int cancel_requests
     cdef TaskState state
-    cdef bint must_cancel           # throw a CancelledError at the next step
-    cdef bint registered            # in all_tasks()
-    cdef bint blocking              # _asyncio_future_blocking: being awaited, as a future
+    # Truth values in one byte each: an idle WebSocket has a task too.
+    cdef unsigned char must_cancel  # throw a CancelledError at the next step
+    cdef unsigned char registered   # in all_tasks()
+    cdef unsigned char blocking     # _asyncio_future_blocking: being awaited, as a future
     cdef public bint _log_destroy_pending
 
     cdef int begin(self) except -1

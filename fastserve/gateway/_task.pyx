@@ -619,11 +619,11 @@ cdef class RequestTask:
 
     @property
     def _asyncio_future_blocking(self):
-        return self.blocking
+        return self.blocking != 0
 
     @_asyncio_future_blocking.setter
     def _asyncio_future_blocking(self, value):
-        self.blocking = value
+        self.blocking = bool(value)
 
     @property
     def _loop(self):
@@ -639,7 +639,7 @@ cdef class RequestTask:
 
     @property
     def _must_cancel(self):
-        return self.must_cancel
+        return self.must_cancel != 0
 
     @property
     def _callbacks(self):

@@ -25,6 +25,7 @@ from cpython.object cimport PyObject
 from cpython.ref cimport Py_DECREF
 
 from fastserve._exchange cimport RESPONSE_COMPLETE, Exchange, Handler
+from fastserve.gateway._binding cimport fastserve_bind
 from fastserve.gateway._environ cimport EnvironBuilder
 from fastserve.gateway._threads cimport Work
 from fastserve.gateway._wsgi_input cimport RequestBody, empty_input
@@ -38,10 +39,6 @@ cdef extern from "time.h" nogil:
 
 cdef extern from *:
     """
-    static PyObject *fastserve_bind(PyObject *descriptor, PyObject *self) {
-        return PyCMethod_New(((PyMethodDescrObject *)descriptor)->d_method, self, NULL, NULL);
-    }
-
     static PyObject *fastserve_call(PyObject *callable, PyObject *environ, PyObject *start_response) {
         PyObject *arguments[3] = {NULL, environ, start_response};
         return PyObject_Vectorcall(callable, arguments + 1, 2 | PY_VECTORCALL_ARGUMENTS_OFFSET, NULL);
@@ -53,7 +50,6 @@ cdef extern from *:
             (type->tp_as_mapping != NULL && type->tp_as_mapping->mp_length != NULL);
     }
     """
-    object fastserve_bind(object descriptor, object self)
     object fastserve_call(object callable, object environ, object start_response)
     bint fastserve_has_length(object thing) noexcept
     PyObject* PyIter_Next(object iterator) except? NULL

@@ -7,7 +7,7 @@
 from libc.stdint cimport int64_t
 
 from fastserve._buffer cimport Buffer
-from fastserve._exchange cimport AccessLog, Endpoint, Exchange, ExchangeList, Handler
+from fastserve._exchange cimport AccessLog, Endpoint, Exchange, Handler, ServedList
 from fastserve._head cimport HeadMemory
 from fastserve.protocol._forwarded cimport Forwarding
 from fastserve.protocol._response cimport ResponseWriter
@@ -101,7 +101,7 @@ cdef class WorkerState:
     cdef TimerWheel wheel
     cdef double now                     # the clock at the latest event
     cdef readonly set open_connections
-    cdef ExchangeList running_exchanges
+    cdef ServedList in_progress         # whose application has not ended in its first step
     cdef void* handling                 # Exchange in its first step, borrowed: it joins them if it is not done then
     cdef readonly bint draining
     cdef readonly bint handing_on       # draining: connections change their worker where they can

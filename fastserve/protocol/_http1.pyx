@@ -505,7 +505,7 @@ cdef class Http1Connection(Connection):
             self.request_deadline = worker.now + worker.timeout_request
         if worker.limit_concurrency and (
             len(worker.open_connections) >= worker.limit_concurrency
-            or worker.running_exchanges.size >= worker.limit_concurrency
+            or worker.in_progress.size >= worker.limit_concurrency
         ):
             worker.note_rejection(self, 503, "Exceeded concurrency limit.", EMPTY)
             self._respond(exchange, 503, b"Service Unavailable", TEXT_PLAIN)
@@ -517,7 +517,7 @@ cdef class Http1Connection(Connection):
             finally:
                 worker.handling = outer
             if not exchange.application_done:
-                worker.running_exchanges.link(exchange)
+                worker.in_progress.link(exchange)
         self._settle()
         if exchange.application_done and self.exchange is None:
             _keep_exchange(exchange)

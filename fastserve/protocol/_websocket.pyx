@@ -132,6 +132,9 @@ cdef class WebSocketUpgrade(Upgrade):
             return None
         websocket = Http1WebSocket.__new__(Http1WebSocket)
         websocket.exchange = exchange
+        websocket.endpoint = exchange.endpoint
+        websocket.raw_path = exchange.raw_path
+        websocket.started = exchange.started
         websocket.upgrade = self
         websocket.subprotocols = subprotocols
         websocket.offer = (keys[0], *(negotiate(extensions) if extensions and self.per_message_deflate else NOTHING))
@@ -155,7 +158,8 @@ cdef class Http1WebSocket(WebSocket):
         return fields
 
     cdef int accept(self, object subprotocol, object fields) except -1:
-        cdef Http1Connection http = (<Http1Exchange> self.exchange).connection
+        cdef Http1Exchange exchange = <Http1Exchange> self.exchange
+        cdef Http1Connection http = exchange.connection
         cdef WebSocketConnection connection
         cdef WorkerState worker
         cdef Stream stream
@@ -194,6 +198,11 @@ cdef class Http1WebSocket(WebSocket):
         worker.output_owner = connection
         stream = http.stream
         http.switch_to(connection)
+        # There may be very many idle connections, and nothing more to ask of the exchange.
+        self.exchange = None
+        self.responder = exchange.responder
+        exchange.finished()
+        worker.in_progress.link(self)
         connection.opened(stream)
         if not http.running:
             # Else it passes on what it holds when it is done.
@@ -253,6 +262,9 @@ cdef class Http1WebSocket(WebSocket):
             connection._resume()
         return message
 
+    cdef bint detached(self) noexcept:
+        return self.connection is None and WebSocket.detached(self)
+
     cdef bint writable(self) noexcept:
         cdef WebSocketConnection connection = self.connection
         if connection is None:
@@ -267,7 +279,7 @@ cdef class Http1WebSocket(WebSocket):
     cdef int flush(self) except -1:
         cdef WebSocketConnection connection = self.connection
         if connection is None:
-            return self.exchange.flush()
+            return WebSocket.flush(self)
         if self.corked:
             return 0
         connection.worker.now = connection.worker.clock.now()
@@ -275,7 +287,7 @@ cdef class Http1WebSocket(WebSocket):
 
     cdef int stepped(self) except -1:
         if self.connection is None:
-            return self.exchange.stepped()
+            return WebSocket.stepped(self)
         return self.flush()
 
 
@@ -335,7 +347,7 @@ cdef class WebSocketConnection(Connection):
 
     cdef int _tell(self) except -1:
         cdef Http1WebSocket websocket = self.websocket
-        cdef Responder responder = websocket.exchange.responder
+        cdef Responder responder = websocket.responder
         if responder is None:
             return 0
         if websocket.phase == WEBSOCKET_CLOSED:
@@ -488,7 +500,7 @@ cdef class WebSocketConnection(Connection):
         # Nobody else could go on with it. Handing connections on for balance leaves it where it is.
         if not self.worker.draining or self.stream is None or self.websocket.phase != WEBSOCKET_OPEN:
             return 0
-        cdef Responder responder = self.websocket.exchange.responder
+        cdef Responder responder = self.websocket.responder
         self._close(CLOSE_SERVICE_RESTART, "", DRAIN_TIMEOUT)
         self.release_output()
         return responder.disconnected() if responder is not None else 0
@@ -506,7 +518,7 @@ cdef class WebSocketConnection(Connection):
         return self._tell()
 
     cdef int drained(self) except -1:
-        cdef Responder responder = self.websocket.exchange.responder
+        cdef Responder responder = self.websocket.responder
         self.worker.now = self.worker.clock.now()
         self.write_deadline = FOREVER
         if self.paused and not self.ending:
@@ -533,11 +545,11 @@ cdef class WebSocketConnection(Connection):
         worker.closed(self)
         websocket.over(CLOSE_ABNORMAL, "")
         websocket.connection = None
-        websocket.exchange.disconnected = websocket.exchange.detached = True
+        websocket.disconnected = True
         return self._tell()
 
     cdef Endpoint endpoint(self):
-        return self.websocket.exchange.endpoint
+        return self.websocket.endpoint
 
     # --- time
 
@@ -592,7 +604,7 @@ cdef class WebSocketConnection(Connection):
         cdef object logger = self.websocket.upgrade.logger
         cdef Endpoint endpoint
         if logger.isEnabledFor(TRACE):
-            endpoint = self.websocket.exchange.endpoint
+            endpoint = self.websocket.endpoint
             prefix = f"{endpoint.peer()} - " if endpoint.client is not None else ""
             logger.log(TRACE, "%sWebSocket %s", prefix, event)
         return 0

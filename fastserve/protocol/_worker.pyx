@@ -8,7 +8,7 @@ import logging
 from urllib.parse import quote
 
 from fastserve._buffer cimport new_buffer
-from fastserve._exchange cimport Endpoint, Exchange, ExchangeList, Handler, Responder
+from fastserve._exchange cimport Endpoint, Exchange, Handler, Responder, Served, ServedList
 from fastserve._head cimport HeadMemory
 from fastserve._parser cimport HeadLimits
 from fastserve.protocol._connection cimport Connection, Upgrade, WorkerState
@@ -77,7 +77,7 @@ cdef class Worker(WorkerState):
         self.now = self.clock.now()
         self.wheel = TimerWheel(self.now, self._start_ticking if clock is None else None)
         self.open_connections = set()
-        self.running_exchanges = ExchangeList()
+        self.in_progress = ServedList()
         limits.request_line = limit_request_line
         limits.head = limit_request_head
         limits.fields = limit_request_fields
@@ -205,7 +205,7 @@ cdef class Worker(WorkerState):
     @property
     def tasks(self) -> int:
         """Number of requests whose application is still running."""
-        return self.running_exchanges.size
+        return self.in_progress.size
 
     def add_upgrade(self, protocol: bytes, upgrade: Upgrade) -> None:
         """Offer connections whose client sends `Upgrade: protocol` (lower case) to `upgrade`."""
@@ -216,22 +216,22 @@ cdef class Worker(WorkerState):
 
         limit: only so many of the oldest; 0 is all.
         """
-        cdef Exchange exchange
+        cdef Served served
         cdef double now = self.clock.precise()
-        cdef list exchanges = self.running_exchanges.snapshot()
-        if self.handling is not NULL:
-            exchanges.insert(0, <Exchange> self.handling)
+        cdef list all_served = self.in_progress.snapshot()
+        if self.handling is not NULL and not (<Exchange> self.handling).application_done:
+            all_served.insert(0, <Exchange> self.handling)
         # The newest are first in the list.
-        exchanges = exchanges[-limit:]
+        all_served = all_served[-limit:]
         cdef list described = [
             RunningRequest(
-                exchange.method if exchange.websocket is None else "WebSocket",
-                quote(exchange.raw_path, safe="/%"),
-                exchange.endpoint.peer(),
-                now - exchange.started,
-                None if exchange.responder is None else exchange.responder.thread(),
+                served.label(),
+                quote(served.raw_path, safe="/%"),
+                served.endpoint.peer(),
+                now - served.started,
+                None if served.responder is None else served.responder.thread(),
             )
-            for exchange in exchanges
+            for served in all_served
         ]
         return sorted(described, key=_age, reverse=True)
 
@@ -287,26 +287,26 @@ cdef class Worker(WorkerState):
 
     def disconnect(self) -> int:
         """Tell every running request that its client is gone (http.disconnect); return how many were told."""
-        cdef Exchange exchange
+        cdef Served served
         cdef Responder responder
-        cdef list exchanges = self.running_exchanges.snapshot()
-        for exchange in exchanges:
-            exchange.disconnected = True
-            responder = exchange.responder
+        cdef list all_served = self.in_progress.snapshot()
+        for served in all_served:
+            served.disconnected = True
+            responder = served.responder
             if responder is not None:
                 responder.disconnected()
-        return len(exchanges)
+        return len(all_served)
 
     def cancel(self) -> int:
         """Cancel the task of every running request; return how many there were."""
-        cdef Exchange exchange
+        cdef Served served
         cdef Responder responder
-        cdef list exchanges = self.running_exchanges.snapshot()
-        for exchange in exchanges:
-            responder = exchange.responder
+        cdef list all_served = self.in_progress.snapshot()
+        for served in all_served:
+            responder = served.responder
             if responder is not None:
                 responder.cancel()
-        return len(exchanges)
+        return len(all_served)
 
     def abort(self) -> int:
         """Reset every connection; return how many there were."""

@@ -8,68 +8,23 @@ import pytest
 
 from fastserve._exchange import Endpoint
 from fastserve.errors import ClientDisconnected
+from tests.gateway.websocket_harness import (
+    ACCEPT,
+    BINARY_FRAME,
+    HANDSHAKE,
+    KEY,
+    OPENING,
+    SWITCHED,
+    TEXT_FRAME,
+    Recorder,
+    asked,
+    busy,
+    closing,
+    frames,
+    opened,
+    told,
+)
 from tests.parser.websocket_peer import BINARY, CLOSE, PING, PONG, TEXT, close, fragmented, frame, read_frames
-
-KEY = b"dGhlIHNhbXBsZSBub25jZQ=="
-HANDSHAKE = (
-    b"GET /chat?room=1 HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
-    b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: " + KEY + b"\r\n%s\r\n"
-)
-OPENING = HANDSHAKE % b""
-SWITCHED = (
-    b"HTTP/1.1 101 Switching Protocols\r\nupgrade: websocket\r\nconnection: Upgrade\r\n"
-    b"sec-websocket-accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n"
-)
-ACCEPT = {"type": "websocket.accept"}
-TEXT_FRAME, BINARY_FRAME = 0x80 | TEXT, 0x80 | BINARY
-
-
-class Recorder:
-    """An application that accepts, notes what it receives, echoes if told so, and ends with the disconnect."""
-
-    def __init__(self, *, echo=False, ends=True):
-        self.seen = []
-        self.echo = echo
-        self.ends = ends
-        self.scope = None
-
-    async def __call__(self, scope, receive, send):
-        self.scope = scope
-        self.seen.append(await receive())
-        await send(ACCEPT)
-        while True:
-            message = await receive()
-            self.seen.append(message)
-            if message["type"] == "websocket.disconnect" and self.ends:
-                return
-            if self.echo:
-                await send({**message, "type": "websocket.send"})
-
-    @property
-    def messages(self):
-        return [message.get("text", message.get("bytes")) for message in self.seen[1:]]
-
-    @property
-    def end(self):
-        assert [message["type"] for message in self.seen].count("websocket.disconnect") == 1
-        assert self.seen[-1].keys() == {"type", "code", "reason"}
-        return self.seen[-1]["code"], self.seen[-1]["reason"]
-
-
-async def opened(bench, request=OPENING, **options):
-    stream = bench.connect(**options)
-    await bench.io(stream.feed, request)
-    assert stream.take().startswith(b"HTTP/1.1 101 "), "not accepted"
-    return stream
-
-
-def frames(stream):
-    return list(read_frames(stream.take()))
-
-
-def closing(code, reason=b""):
-    return (0x80 | CLOSE, code.to_bytes(2, "big") + reason)
-
 
 # --- the handshake
 
@@ -137,9 +92,7 @@ def test_scope_behind_a_request_on_the_same_connection(run):
 
 
 async def answer(bench, request=OPENING):
-    stream = bench.connect()
-    await bench.io(stream.feed, request)
-    return stream.take()
+    return (await asked(bench, request)).take()
 
 
 @pytest.mark.parametrize(
@@ -163,6 +116,8 @@ def test_accept(run, caplog, message, lines):
     assert [record.getMessage() for record in caplog.records] == [
         '127.0.0.1:50000 - "WebSocket /chat?room=1" [accepted]'
     ]
+    # Looking for the caller would find the application, and keep a frame object of it.
+    assert [record.filename for record in caplog.records] == ["_asgi_websocket.pyx"]
 
 
 def test_default_fields_come_first(run):
@@ -189,9 +144,7 @@ def test_fields_that_must_not_be_sent(run, fields):
             await send(ACCEPT | {"headers": fields})
         except RuntimeError as error:
             errors.append(error)
-            await send(ACCEPT)
-        await receive()
-        await receive()
+            await told(receive, send)
 
     assert run(application, answer) == SWITCHED + b"\r\n"
     assert len(errors) == 1
@@ -207,8 +160,7 @@ def test_accepted_later_with_bytes_sent_early(run):
         await application(scope, receive, send)
 
     async def scenario(bench):
-        stream = bench.connect()
-        await bench.io(stream.feed, OPENING + frame(TEXT, b"one")[:4])
+        stream = await asked(bench, OPENING + frame(TEXT, b"one")[:4])
         await bench.io(stream.feed, frame(TEXT, b"one")[4:] + frame(TEXT, b"two"))
         assert stream.take() == b""
         go[0].set_result(None)
@@ -226,8 +178,7 @@ def test_bytes_sent_early_are_bounded(run):
         await receive()
 
     async def scenario(bench):
-        stream = bench.connect()
-        await bench.io(stream.feed, OPENING)
+        stream = await asked(bench)
         for _ in range(70):
             await bench.io(stream.feed, frame(BINARY, bytes(1000)))
         assert stream.paused
@@ -245,8 +196,7 @@ def test_reading_that_stopped_goes_on_once_accepted(run):
         await application(scope, receive, send)
 
     async def scenario(bench):
-        stream = bench.connect()
-        await bench.io(stream.feed, OPENING + frame(BINARY, bytes(70000)))
+        stream = await asked(bench, OPENING + frame(BINARY, bytes(70000)))
         assert stream.paused
         go[0].set_result(None)
         await bench.turns()
@@ -260,8 +210,7 @@ def test_accepted_in_the_first_step_with_messages_in_the_same_read(run):
     application = Recorder(echo=True)
 
     async def scenario(bench):
-        stream = bench.connect()
-        await bench.io(stream.feed, OPENING + frame(TEXT, b"one") + frame(TEXT, b"two"))
+        stream = await asked(bench, OPENING + frame(TEXT, b"one") + frame(TEXT, b"two"))
         head, _, rest = stream.take().partition(b"\r\n\r\n")
         assert head + b"\r\n" == SWITCHED
         assert list(read_frames(rest)) == [(TEXT_FRAME, b"one"), (TEXT_FRAME, b"two")]
@@ -382,8 +331,7 @@ async def answers_half(scope, receive, send):
 ])  # fmt: skip
 def test_failure_before_the_answer_is_500(run, caplog, application, words):
     async def scenario(bench):
-        stream = bench.connect()
-        await bench.io(stream.feed, OPENING)
+        stream = await asked(bench)
         await bench.quiet()
         assert stream.take().startswith(b"HTTP/1.1 500 Internal Server Error\r\n")
         assert stream.closed
@@ -403,9 +351,7 @@ def test_failure_before_the_answer_is_500(run, caplog, application, words):
 )
 def test_the_end_of_the_application_closes(run, caplog, outcome, code, words):
     async def application(scope, receive, send):
-        await send(ACCEPT)
-        await receive()
-        await receive()
+        await told(receive, send)
         if isinstance(outcome, type):
             raise outcome("mine")
         return outcome
@@ -500,9 +446,7 @@ def test_fragments_with_a_ping_between(run):
 ])  # fmt: skip
 def test_what_can_be_sent(run, message, expected):
     async def application(scope, receive, send):
-        await send(ACCEPT)
-        await receive()
-        await receive()
+        await told(receive, send)
         await send({"type": "websocket.send"} | message)
         await receive()
 
@@ -525,9 +469,7 @@ def test_what_can_be_sent(run, message, expected):
 )
 def test_what_cannot_be_sent_leaves_nothing_behind(run, message, error):
     async def application(scope, receive, send):
-        await send(ACCEPT)
-        await receive()
-        await receive()
+        await told(receive, send)
         with pytest.raises(error):
             await send({"type": "websocket.send"} | message)
         await send(SEND)
@@ -561,8 +503,7 @@ def test_task_of_asyncio(run):
     application = Recorder(echo=True)
 
     async def scenario(bench):
-        stream = bench.connect()
-        await bench.io(stream.feed, OPENING)
+        stream = await asked(bench)
         await bench.turns()
         assert stream.take() == SWITCHED + b"\r\n"
         await bench.io(stream.feed, frame(TEXT, b"a"))
@@ -580,8 +521,7 @@ def test_compressed_message(run):
     application = Recorder(echo=True)
 
     async def scenario(bench):
-        stream = bench.connect()
-        await bench.io(stream.feed, HANDSHAKE % b"Sec-WebSocket-Extensions: permessage-deflate\r\n")
+        stream = await asked(bench, HANDSHAKE % b"Sec-WebSocket-Extensions: permessage-deflate\r\n")
         assert b"\r\nsec-websocket-extensions: permessage-deflate" in stream.take()
         # RFC 7692 section 7.2.3.1: "Hello".
         await bench.io(stream.feed, frame(TEXT, bytes.fromhex("f248cdc9c90700"), bits=0x40))
@@ -633,10 +573,6 @@ def test_reading_stops_when_the_queue_is_full(run, options, count):
 
 
 def test_queue_is_bounded_in_memory(run):
-    async def application(scope, receive, send):
-        await send(ACCEPT)
-        await asyncio.get_running_loop().create_future()
-
     async def scenario(bench):
         stream = await opened(bench)
         await bench.io(stream.feed, frame(BINARY, bytes(250_000)))
@@ -644,29 +580,23 @@ def test_queue_is_bounded_in_memory(run):
         await bench.io(stream.feed, frame(BINARY, bytes(20_000)))
         assert stream.paused
 
-    run(application, scenario)
+    run(busy, scenario)
 
 
 def test_pings_are_answered_while_the_application_is_busy(run):
-    async def application(scope, receive, send):
-        await send(ACCEPT)
-        await asyncio.get_running_loop().create_future()
-
     async def scenario(bench):
         stream = await opened(bench)
         await bench.io(stream.feed, frame(TEXT, b"a") + frame(PING, b"p"))
         assert frames(stream) == [(0x80 | PONG, b"p")]
 
-    run(application, scenario)
+    run(busy, scenario)
 
 
 def test_send_waits_for_a_slow_client(run):
     progress = []
 
     async def application(scope, receive, send):
-        await send(ACCEPT)
-        await receive()
-        await receive()
+        await told(receive, send)
         for number in range(10):
             await send({"type": "websocket.send", "bytes": bytes(50_000)})
             progress.append(number)
@@ -721,8 +651,7 @@ def test_denial_waits_for_a_slow_client(run):
         await send(BODY)
 
     async def scenario(bench):
-        stream = bench.connect(capacity=1000)
-        await bench.io(stream.feed, OPENING)
+        stream = await asked(bench, capacity=1000)
         await bench.turns()
         assert len(progress) < 4
         stream.capacity = None
@@ -735,9 +664,7 @@ def test_denial_waits_for_a_slow_client(run):
 
 def test_client_that_reads_nothing_is_cut_off(run):
     async def application(scope, receive, send):
-        await send(ACCEPT)
-        await receive()
-        await receive()
+        await told(receive, send)
         while True:
             await send({"type": "websocket.send", "bytes": bytes(50_000)})
 
@@ -812,8 +739,7 @@ def test_client_goes_away_in_the_handshake(run, event):
             await send(START)
 
     async def scenario(bench):
-        stream = bench.connect()
-        await bench.io(stream.feed, OPENING)
+        stream = await asked(bench)
         await bench.io(getattr(stream, event))
         await bench.quiet()
 
@@ -869,9 +795,7 @@ def test_application_closes(run, message, code, reason):
     seen = []
 
     async def application(scope, receive, send):
-        await send(ACCEPT)
-        await receive()
-        await receive()
+        await told(receive, send)
         await send(END | message)
         seen.append(await receive())
         await receive()
@@ -898,9 +822,7 @@ def test_close_codes_that_must_not_be_sent(run, code):
     errors = []
 
     async def application(scope, receive, send):
-        await send(ACCEPT)
-        await receive()
-        await receive()
+        await told(receive, send)
         try:
             await send(END | {"code": code})
         except Exception as error:
@@ -1048,10 +970,6 @@ def test_whoever_sends_is_there(run):
 
 
 def test_peer_whose_answer_is_not_read_is_not_cut_off(run):
-    async def application(scope, receive, send):
-        await send(ACCEPT)
-        await asyncio.get_running_loop().create_future()
-
     async def scenario(bench):
         stream = await opened(bench)
         await bench.io(stream.feed, frame(BINARY, bytes(300_000)))
@@ -1059,7 +977,7 @@ def test_peer_whose_answer_is_not_read_is_not_cut_off(run):
         await bench.pass_time(100)
         assert {first for first, _ in frames(stream)} == {0x80 | PING}
 
-    run(application, scenario)
+    run(busy, scenario)
 
 
 @pytest.mark.parametrize(("interval", "timeout", "pings", "end"), [
@@ -1085,6 +1003,55 @@ def test_times_of_keepalive(run, interval, timeout, pings, end):
         assert (found, ended) == (pings, end)
 
     run(Recorder(), scenario, ws_ping_interval=interval, ws_ping_timeout=timeout)
+
+
+# --- what the worker knows of it
+
+
+@pytest.mark.parametrize("waits", [False, True], ids=["accepted at once", "accepted later"])
+def test_it_is_one_running_request_from_handshake_to_end(run, waits):
+    benches, seen = [], []
+
+    def look():
+        seen.append([(each.method, each.path, each.client) for each in benches[0].worker.running()])
+
+    async def application(scope, receive, send):
+        look()
+        if waits:
+            await asyncio.sleep(0)
+        look()
+        await send(ACCEPT)
+        look()
+        while (await receive())["type"] != "websocket.disconnect":
+            look()
+
+    async def scenario(bench):
+        benches.append(bench)
+        stream = await asked(bench)
+        await bench.turns()
+        assert bench.worker.tasks == 1
+        await bench.io(stream.feed, frame(TEXT, b"x"))
+        await bench.io(stream.feed, close(1000))
+        await bench.quiet()
+        assert bench.worker.running() == []
+
+    run(application, scenario)
+    assert seen == [[("WebSocket", "/chat", "127.0.0.1:50000")]] * 5
+
+
+def test_an_accepted_one_keeps_nothing_of_its_handshake(run):
+    def exchanges():
+        return sum(type(each).__name__ == "Http1Exchange" for each in gc.get_objects())
+
+    async def scenario(bench):
+        before = exchanges()
+        for _ in range(5):
+            await opened(bench)
+        assert bench.worker.tasks == 5
+        # One at most is kept for the next request.
+        assert exchanges() <= before + 1
+
+    run(Recorder(), scenario)
 
 
 # --- the end of the server
@@ -1168,8 +1135,7 @@ def test_a_denial_in_one_piece_has_its_length(run):
         await send({"type": "websocket.http.response.body", "body": b"no"})
 
     async def scenario(bench):
-        stream = bench.connect()
-        await bench.io(stream.feed, OPENING)
+        stream = await asked(bench)
         await bench.quiet()
         head, _, body = stream.take().partition(b"\r\n\r\n")
         assert b"\r\ncontent-length: 2" in head
@@ -1189,8 +1155,7 @@ def test_a_handshake_without_an_answer_is_refused_when_the_worker_drains(run):
             await send(ACCEPT)
 
     async def scenario(bench):
-        stream = bench.connect()
-        await bench.io(stream.feed, OPENING)
+        stream = await asked(bench)
         assert bench.worker.tasks == 1
         await bench.io(bench.worker.drain)
         await bench.quiet()
@@ -1227,8 +1192,7 @@ def test_handshake_that_takes_too_long(run):
         await asyncio.get_running_loop().create_future()
 
     async def scenario(bench):
-        stream = bench.connect()
-        await bench.io(stream.feed, OPENING)
+        stream = await asked(bench)
         await bench.pass_time(3)
         assert stream.take().startswith(b"HTTP/1.1 504 ")
         await bench.quiet()
@@ -1245,8 +1209,7 @@ def test_application_that_waits_in_vain_can_be_cancelled(run, denied):
             await receive()
 
     async def scenario(bench):
-        stream = bench.connect()
-        await bench.io(stream.feed, OPENING)
+        stream = await asked(bench)
         await bench.io(stream.lose)
         bench.streams.clear()
         del stream

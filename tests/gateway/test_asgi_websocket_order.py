@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from tests.gateway.test_asgi_websocket import ACCEPT, TEXT_FRAME, Recorder, closing, frames, opened
+from tests.gateway.websocket_harness import ACCEPT, TEXT_FRAME, Recorder, busy, closing, frames, opened, told
 from tests.parser.websocket_peer import PING, RSV2, TEXT, close, frame
 
 MESSAGES = [b"%d" % number for number in range(100)]
@@ -51,17 +51,13 @@ def test_messages_of_the_same_read_are_echoed_before_the_end(run, last, code, co
 
 @LAST_WORDS
 def test_an_application_that_takes_nothing_does_not_hold_up_the_end(run, last, code):
-    async def application(scope, receive, send):
-        await send(ACCEPT)
-        await asyncio.get_running_loop().create_future()
-
     async def scenario(bench):
         stream = await opened(bench)
         await bench.io(stream.feed, sent(2, last))
         [end] = frames(stream)
         assert code_of(end) == closing(code)
 
-    run(application, scenario)
+    run(busy, scenario)
 
 
 @LAST_WORDS
@@ -119,9 +115,7 @@ def test_the_stream_ends_while_the_last_word_waits(run, event):
 
 def test_closing_at_the_same_time_is_one_close_frame(run):
     async def application(scope, receive, send):
-        await send(ACCEPT)
-        await receive()
-        await receive()
+        await told(receive, send)
         await send({"type": "websocket.close", "code": 4000})
 
     async def scenario(bench):
