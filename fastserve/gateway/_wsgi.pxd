@@ -73,5 +73,7 @@ cdef str request_line(Exchange exchange)
 cdef bytes checked_piece(object piece)
 # (descriptor, offset, size) of the rest of a file of the system, or None.
 cdef tuple rest_of_file(object result)
+# Whether all pieces of an iterator are there, so that asking for the next one runs none of the application's code.
+cdef bint is_made(object pieces) noexcept
 # Whether len() of it says how many pieces there are, and that is one.
 cdef bint is_single(object result) noexcept

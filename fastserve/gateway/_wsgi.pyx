@@ -7,8 +7,8 @@ refuses its database where there is one, and `asyncio.run` and `async_to_sync` c
 
 `start_response` hands status and fields to the exchange, which checks them and keeps the head until there are body
 bytes; until then a second call, with exc_info, takes the first one's place. Whatever the application yields goes out
-before it is asked for more, as PEP 3333 wants it; only where more cannot be asked for (a list, a declared length that
-is reached) everything leaves in one write. When the client is slow, or the iterator has had the loop for some time, it
+before it is asked for more, as PEP 3333 wants it; only where more cannot be asked for (a list, the iterator of one, a
+declared length that is reached) everything leaves in one write. When the client is slow, or the iterator has had the loop for some time, it
 is continued later.
 """
 
@@ -67,6 +67,8 @@ cdef enum:
 
 cdef double SLICE = 0.005       # seconds that an iterator has the loop for, at one time
 cdef bytes EMPTY = b""
+cdef object LIST_ITERATOR = type(iter([]))
+cdef object TUPLE_ITERATOR = type(iter(()))
 
 
 cdef double _now() noexcept:
@@ -96,6 +98,10 @@ cdef tuple rest_of_file(object result):
     except (AttributeError, OSError, TypeError, ValueError):
         return None
     return fd, offset, max(0, facts.st_size - offset)
+
+
+cdef bint is_made(object pieces) noexcept:
+    return type(pieces) is LIST_ITERATOR or type(pieces) is TUPLE_ITERATOR
 
 
 cdef bint is_single(object result) noexcept:
@@ -321,6 +327,9 @@ cdef class LoopCall(WsgiCall):
             PyContext_Enter(self.context)
             try:
                 result = call_application(self, environ)
+                if type(result) is not list and type(result) is not tuple:
+                    self.result = result
+                    self.pieces = iter(result)
             finally:
                 PyContext_Exit(self.context)
             return self.answer(result)
@@ -334,19 +343,22 @@ cdef class LoopCall(WsgiCall):
             pieces = <list> result
         elif type(result) is tuple:
             pieces = list(result)
+        elif is_made(self.pieces):
+            pieces = list(self.pieces)
         else:
-            self.result = result
             if type(result) is FileWrapper:
                 if self.send_file(result):
                     return self.finish(None)
                 self.is_file = True
             self.single = is_single(result)
-            self.pieces = iter(result)
             return self.go_on()
         last = len(pieces) - 1
         for index in range(last):
             self.send(pieces[index], True)
         self.send(pieces[last] if last >= 0 else EMPTY, False)
+        if self.result is not None:
+            # The client need not wait for what close() does.
+            self.exchange.push()
         return self.finish(None)
 
     cdef bint send_file(self, object result) except -1:

@@ -32,6 +32,7 @@ from fastserve.gateway._wsgi cimport (
     WsgiGateway,
     call_application,
     checked_piece,
+    is_made,
     is_single,
     request_line,
     rest_of_file,
@@ -474,11 +475,16 @@ cdef class ThreadCall(WsgiCall):
         return True
 
     cdef int stream(self, object result) except -1:
-        cdef bint single = is_single(result)
+        cdef bint single
         cdef object pieces = iter(result)
         cdef object piece
         cdef bytes content
         cdef PyObject* item
+        if is_made(pieces):
+            self.give_all(pieces)
+            # The client need not wait for what close() does.
+            return (<ThreadedGateway> self.gateway).threads.tell(self)
+        single = is_single(result)
         while not (self.gone or self.ending):
             item = PyIter_Next(pieces)
             if item is NULL:

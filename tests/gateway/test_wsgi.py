@@ -284,6 +284,39 @@ def test_several_pieces_leave_together(bench, pieces, rest):
     assert bench.streams[0].writes == 1
 
 
+@pytest.mark.parametrize("kind", [list, tuple])
+def test_iterator_of_what_is_there_leaves_together_and_before_close(bench, kind):
+    sent = []
+
+    class Response:
+        def __iter__(self):
+            return iter(kind((b"hel", b"lo")))
+
+        def close(self):
+            sent.append(bench.streams[0].take())
+
+    def application(environ, start_response):
+        start_response("200 OK", [("Content-Type", "text/plain"), ("Content-Length", "5")])
+        return Response()
+
+    assert bench.answer(application) == b""
+    assert sent == [b"HTTP/1.1 200 OK\r\ncontent-type: text/plain\r\ncontent-length: 5\r\n\r\nhello"]
+    assert bench.streams[0].writes == 1
+
+
+def test_iterator_of_one_piece_is_measured(bench):
+    class Response:
+        def __iter__(self):
+            return iter([b"hello"])
+
+    def application(environ, start_response):
+        start_response("200 OK", [("Content-Type", "text/plain")])
+        return Response()
+
+    assert bench.answer(application) == b"HTTP/1.1 200 OK\r\ncontent-type: text/plain\r\ncontent-length: 5\r\n\r\nhello"
+    assert bench.streams[0].writes == 1
+
+
 def test_reason_phrase(bench):
     def application(environ, start_response):
         start_response("299 As it were", [("Content-Type", "text/plain")])
@@ -390,6 +423,11 @@ def test_a_call_has_a_context_of_its_own(bench):
 
     class Pieces:
         def __iter__(self):
+            seen.append(variable.get())
+            variable.set(2)
+            return self.made()
+
+        def made(self):
             for _ in range(3):
                 seen.append(variable.get())
                 yield b"x" * 100_000
@@ -408,7 +446,7 @@ def test_a_call_has_a_context_of_its_own(bench):
     stream.feed(GET)
     while stream.waiting:
         contextvars.Context().run(stream.drain)
-    assert seen == [0, 1, 1, 1, 1]
+    assert seen == [0, 1, 2, 2, 2, 2]
     assert variable.get() == 0
 
 
@@ -446,7 +484,7 @@ def test_client_that_leaves_ends_the_iterable(bench):
 
     class Pieces:
         def __iter__(self):
-            return iter([b"x" * 100_000] * 10)
+            return (b"x" * 100_000 for _ in range(10))
 
         def close(self):
             closed.append(True)
