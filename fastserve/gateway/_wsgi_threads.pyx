@@ -93,8 +93,8 @@ class LateInput:
 cdef class ThreadedGateway(WsgiGateway):
     """Answers exchanges by calling a WSGI application in `threads` threads.
 
-    limit_queue: calls that may wait for a thread. timeout_queue: seconds that one may; None is for ever. limit_spool:
-    bytes of responses in temporary files. The other parameters are those of WsgiGateway.
+    limit_queue: calls that may wait for a thread. timeout_queue: seconds that one may; None is for ever. The other
+    parameters are those of WsgiGateway.
     """
 
     def __init__(
@@ -110,11 +110,12 @@ cdef class ThreadedGateway(WsgiGateway):
         limit_spool=2**28,
         logger=None,
     ):
-        WsgiGateway.__init__(self, application, loop, root_path=root_path, multiprocess=multiprocess, logger=logger)
+        WsgiGateway.__init__(
+            self, application, loop, root_path=root_path, multiprocess=multiprocess, limit_spool=limit_spool,
+            logger=logger)
         self.environs.constant["wsgi.multithread"] = True
         self.limit_queue = limit_queue
         self.timeout_queue = timeout_queue or 0.0
-        self.limit_spool = limit_spool
         self.threads = Threads(threads, loop, self.logger)
 
     @property
