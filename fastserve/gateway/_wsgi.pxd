@@ -80,6 +80,8 @@ cdef class LoopCall(WsgiCall):
     cdef object close(self, object error)
 
 
+# Seconds on the monotonic clock.
+cdef double now() noexcept
 cdef object call_application(WsgiCall call, dict environ)
 # Method and path, for the log.
 cdef str request_line(Exchange exchange)

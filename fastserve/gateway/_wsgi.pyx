@@ -8,8 +8,8 @@ refuses its database where there is one, and `asyncio.run` and `async_to_sync` c
 `start_response` hands status and fields to the exchange, which checks them and keeps the head until there are body
 bytes; until then a second call, with exc_info, takes the first one's place. Whatever the application yields goes out
 before it is asked for more, as PEP 3333 wants it; only where more cannot be asked for (a list, the iterator of one, a
-declared length that is reached) everything leaves in one write. When the client is slow, or the iterator has had the loop for some time, it
-is continued later.
+declared length that is reached) everything leaves in one write. When the client is slow, or the iterator has had the
+loop for some time, it is continued later.
 
 `write` cannot make the application wait for a slow client, since the loop would wait with it. What the client has not
 taken goes to a temporary file, is sent from there before anything else, and has a bound; beyond it, `write` raises.
@@ -77,7 +77,7 @@ cdef object LIST_ITERATOR = type(iter([]))
 cdef object TUPLE_ITERATOR = type(iter(()))
 
 
-cdef double _now() noexcept:
+cdef double now() noexcept:
     cdef timespec time
     clock_gettime(CLOCK_MONOTONIC, &time)
     return time.tv_sec + time.tv_nsec * 1e-9
@@ -447,8 +447,8 @@ cdef class LoopCall(WsgiCall):
                 return 0
             if first:
                 first = False
-                until = _now() + SLICE
-            elif _now() > until:
+                until = now() + SLICE
+            elif now() > until:
                 self.gateway.loop.call_soon(self._resume)
                 return 0
         return self.finish(None)

@@ -571,6 +571,9 @@ def test_exit_of_an_application_is_an_error(run, caplog):
         ("200 OK", [("x", "\u20ac")], "Invalid HTTP header value"),
         ("200 OK", [(b"x", b"y")], "must be str, not bytes and bytes"),
         ("200 OK", [("Content-Length", "-2")], "Invalid Content-Length"),
+        ("200 OK", [("content-LENGTH", "")], "Invalid Content-Length"),
+        ("200 OK", [("content-length", "1\xb2")], "Invalid Content-Length"),
+        ("200 OK", [("content-length", "1234567890123456789")], "Invalid Content-Length"),
     ],
 )
 def test_start_response_raises(run, status, fields, words):
