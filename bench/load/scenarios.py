@@ -54,7 +54,8 @@ class Scenario:
     load is there and not measured.
 
     `interface` is the application's. Where it is WSGI, `threads` call it; 1 is a server without threads, None what
-    fastserve does without being told, and as many for the others.
+    fastserve does without being told, and as many for the others. `closes`: part of the application's work is in the
+    close() of what it returns, so a server that does not call it has nothing comparable.
     """
 
     name: str
@@ -71,6 +72,7 @@ class Scenario:
     beside: tuple[str, ...] | None = None
     interface: Literal["asgi", "wsgi"] = "asgi"
     threads: int | None = None
+    closes: bool = False
     targets: tuple[Target, ...] = field(default=())
 
 
@@ -173,19 +175,19 @@ SCENARIOS: tuple[Scenario, ...] = (
     ),
     Scenario(
         "flask", "Flask, one route, threads", "bench.load.flask_app:app", SMALL, interface="wsgi",
-        targets=(Target(Figure.CPU_OF_BEST, 1.0),),
+        closes=True, targets=(Target(Figure.CPU_OF_BEST, 1.0),),
     ),
     Scenario(
         "flask-loop", "Flask, one route, no threads", "bench.load.flask_app:app", SMALL, interface="wsgi",
-        threads=1, targets=(Target(Figure.CPU_OF_BEST, 1.0),),
+        threads=1, closes=True, targets=(Target(Figure.CPU_OF_BEST, 1.0),),
     ),
     Scenario(
         "django", "Django over WSGI, one route, threads", "bench.load.django_app:application", SMALL,
-        interface="wsgi", targets=(Target(Figure.CPU_OF_BEST, 1.0),),
+        interface="wsgi", closes=True, targets=(Target(Figure.CPU_OF_BEST, 1.0),),
     ),
     Scenario(
         "django-loop", "Django over WSGI, one route, no threads", "bench.load.django_app:application", SMALL,
-        interface="wsgi", threads=1, targets=(Target(Figure.CPU_OF_BEST, 1.0),),
+        interface="wsgi", threads=1, closes=True, targets=(Target(Figure.CPU_OF_BEST, 1.0),),
     ),
     Scenario(
         "wsgi-sleep", f"the WSGI application sleeps 10 ms, {MANY_THREADS} threads", "bench.load.wsgi_apps:sleeping",

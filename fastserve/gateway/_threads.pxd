@@ -15,7 +15,7 @@ cdef class Work(Responder):
     cdef bint queued                # waits for a thread
     cdef bint told                  # is on the list of those that have something to tell
     cdef bint held                  # its thread waits in hold()
-    cdef double since               # seconds on the loop's clock when it was queued
+    cdef double since               # seconds on the monotonic clock when it was queued
     cdef Slot slot                  # the thread that performs it, or None
 
     # In a thread: do the work. What it raises is a defect of ours.

@@ -5,6 +5,8 @@
 #   LoopCall        one that runs in the loop
 
 cimport cython
+from libc.stdint cimport int64_t
+
 from fastserve._exchange cimport Exchange, Handler
 from fastserve.gateway._environ cimport EnvironBuilder
 from fastserve.gateway._threads cimport Work
@@ -16,6 +18,8 @@ cdef class WsgiGateway(Handler):
     cdef object loop
     cdef EnvironBuilder environs
     cdef object logger
+    cdef readonly int64_t spooled   # bytes of responses in temporary files
+    cdef int64_t limit_spool        # of these
     cdef dict statuses              # "200 OK" -> (200, None or the reason phrase where it is not the usual one)
 
     cdef tuple parse_status(self, object status)
@@ -56,6 +60,11 @@ cdef class LoopCall(WsgiCall):
     cdef bint single                # the first piece is the only one
     cdef bint is_file               # they are blocks of a file: more than what was announced is no mistake
     cdef bint stepping              # inside the application's iterator
+    cdef bint ended                 # the iterator has no more
+    # What the application has written and the client has not taken.
+    cdef object spool               # a temporary file, or None
+    cdef int64_t spool_end          # bytes written into it
+    cdef int64_t spool_sent         # bytes of these that are sent
 
     cdef int begin_call(self) except -1
     cdef int answer(self, object result) except -1
@@ -63,17 +72,25 @@ cdef class LoopCall(WsgiCall):
     # Whether the rest of a file is sent as a whole.
     cdef bint send_file(self, object result) except -1
     cdef int go_on(self) except -1
+    # Into the file, and from there; ConnectionError where there is too much in such files.
+    cdef int keep(self, bytes piece) except -1
+    cdef bytes take_kept(self)
+    cdef int drop_kept(self) except -1
     cdef int step(self) except -1
     cdef int give_in(self) except -1
     cdef int finish(self, object error) except -1
     cdef object close(self, object error)
 
 
+# Seconds on the monotonic clock.
+cdef double now() noexcept
 cdef object call_application(WsgiCall call, dict environ)
 # Method and path, for the log.
 cdef str request_line(Exchange exchange)
 cdef bytes checked_piece(object piece)
 # (descriptor, offset, size) of the rest of a file of the system, or None.
 cdef tuple rest_of_file(object result)
+# Whether all pieces of an iterator are there, so that asking for the next one runs none of the application's code.
+cdef bint is_made(object pieces) noexcept
 # Whether len() of it says how many pieces there are, and that is one.
 cdef bint is_single(object result) noexcept

@@ -12,6 +12,7 @@ class FileWrapper:
     def __next__(self) -> bytes: ...
 
 class WsgiGateway(Handler):
+    spooled: int
     def __init__(
         self,
         application: Callable[..., Iterable[bytes]],
@@ -19,6 +20,7 @@ class WsgiGateway(Handler):
         *,
         root_path: str = "",
         multiprocess: bool = False,
+        limit_spool: int = 2**28,
         logger: Logger | None = None,
     ) -> None: ...
 

@@ -7,15 +7,19 @@ refuses its database where there is one, and `asyncio.run` and `async_to_sync` c
 
 `start_response` hands status and fields to the exchange, which checks them and keeps the head until there are body
 bytes; until then a second call, with exc_info, takes the first one's place. Whatever the application yields goes out
-before it is asked for more, as PEP 3333 wants it; only where more cannot be asked for (a list, a declared length that
-is reached) everything leaves in one write. When the client is slow, or the iterator has had the loop for some time, it
-is continued later.
+before it is asked for more, as PEP 3333 wants it; only where more cannot be asked for (a list, the iterator of one, a
+declared length that is reached) everything leaves in one write. When the client is slow, or the iterator has had the
+loop for some time, it is continued later.
+
+`write` cannot make the application wait for a slow client, since the loop would wait with it. What the client has not
+taken goes to a temporary file, is sent from there before anything else, and has a bound; beyond it, `write` raises.
 """
 
 import io
 import logging
 import os
 import stat
+import tempfile
 from asyncio import _get_running_loop, _set_running_loop
 from http import HTTPStatus
 from urllib.parse import quote
@@ -60,12 +64,16 @@ cdef extern from *:
 
 cdef enum:
     STATUSES_KEPT = 256
+    SPOOL_IN_MEMORY = 262144    # bytes of a response written too fast that are not yet in a file
+    BLOCK = 65536               # bytes read from there at a time
 
 cdef double SLICE = 0.005       # seconds that an iterator has the loop for, at one time
 cdef bytes EMPTY = b""
+cdef object LIST_ITERATOR = type(iter([]))
+cdef object TUPLE_ITERATOR = type(iter(()))
 
 
-cdef double _now() noexcept:
+cdef double now() noexcept:
     cdef timespec time
     clock_gettime(CLOCK_MONOTONIC, &time)
     return time.tv_sec + time.tv_nsec * 1e-9
@@ -92,6 +100,10 @@ cdef tuple rest_of_file(object result):
     except (AttributeError, OSError, TypeError, ValueError):
         return None
     return fd, offset, max(0, facts.st_size - offset)
+
+
+cdef bint is_made(object pieces) noexcept:
+    return type(pieces) is LIST_ITERATOR or type(pieces) is TUPLE_ITERATOR
 
 
 cdef bint is_single(object result) noexcept:
@@ -131,10 +143,11 @@ cdef class WsgiGateway(Handler):
     """Answers exchanges by calling a WSGI application in the event loop.
 
     root_path: where the application is mounted: SCRIPT_NAME. multiprocess: whether other processes serve it as well.
-    logger: told of the application's errors.
+    limit_spool: bytes of responses in temporary files. logger: told of the application's errors.
     """
 
-    def __init__(self, application, loop, *, root_path="", multiprocess=False, logger=None):
+    def __init__(self, application, loop, *, root_path="", multiprocess=False, limit_spool=2**28, logger=None):
+        self.limit_spool = limit_spool
         self.application = application
         self.loop = loop
         self.environs = EnvironBuilder(
@@ -317,6 +330,9 @@ cdef class LoopCall(WsgiCall):
             PyContext_Enter(self.context)
             try:
                 result = call_application(self, environ)
+                if type(result) is not list and type(result) is not tuple:
+                    self.result = result
+                    self.pieces = iter(result)
             finally:
                 PyContext_Exit(self.context)
             return self.answer(result)
@@ -330,19 +346,25 @@ cdef class LoopCall(WsgiCall):
             pieces = <list> result
         elif type(result) is tuple:
             pieces = list(result)
+        elif is_made(self.pieces):
+            pieces = list(self.pieces)
         else:
-            self.result = result
             if type(result) is FileWrapper:
                 if self.send_file(result):
                     return self.finish(None)
                 self.is_file = True
             self.single = is_single(result)
-            self.pieces = iter(result)
+            return self.go_on()
+        if self.spool is not None:
+            self.pieces = iter(pieces)
             return self.go_on()
         last = len(pieces) - 1
         for index in range(last):
             self.send(pieces[index], True)
         self.send(pieces[last] if last >= 0 else EMPTY, False)
+        if self.result is not None:
+            # The client need not wait for what close() does.
+            self.exchange.push()
         return self.finish(None)
 
     cdef bint send_file(self, object result) except -1:
@@ -371,30 +393,46 @@ cdef class LoopCall(WsgiCall):
         cdef object piece
         cdef bint last
         cdef bint first = True
+        if self.spool is not None and not exchange.writable():
+            return 0
         while not exchange.detached:
-            self.stepping = True
-            PyContext_Enter(self.context)
-            try:
-                item = PyIter_Next(self.pieces)
-            finally:
-                PyContext_Exit(self.context)
-                self.stepping = False
-            if item is NULL:
+            if self.spool is not None:
+                piece = self.take_kept()
+                last = False
+            elif self.ended:
                 if exchange.phase != RESPONSE_COMPLETE:
                     self.send(EMPTY, False)
                 break
-            piece = <object> item
-            Py_DECREF(piece)
-            if not piece:
-                checked_piece(piece)
-                continue
-            if self.is_file and self.started and 0 <= exchange.left() < len(piece):
-                piece = piece[:exchange.left()]
+            else:
+                self.stepping = True
+                PyContext_Enter(self.context)
+                try:
+                    item = PyIter_Next(self.pieces)
+                finally:
+                    PyContext_Exit(self.context)
+                    self.stepping = False
+                if item is NULL:
+                    self.ended = True
+                    continue
+                piece = <object> item
+                Py_DECREF(piece)
                 if not piece:
-                    break
+                    checked_piece(piece)
+                    continue
+                if self.spool is not None:
+                    # The step has written, and that comes first.
+                    self.keep(checked_piece(piece))
+                    if exchange.writable():
+                        continue
+                    return 0
+                if self.is_file and self.started and 0 <= exchange.left() < len(piece):
+                    piece = piece[:exchange.left()]
+                    if not piece:
+                        break
+                last = self.single
             if exchange.phase == RESPONSE_COMPLETE:
                 raise RuntimeError("Response content longer than Content-Length")
-            last = self.single or exchange.method == "HEAD" or (
+            last = last or exchange.method == "HEAD" or (
                 self.started and exchange.left() == len(piece))
             self.send(piece, not last)
             exchange.push()
@@ -405,8 +443,8 @@ cdef class LoopCall(WsgiCall):
                 return 0
             if first:
                 first = False
-                until = _now() + SLICE
-            elif _now() > until:
+                until = now() + SLICE
+            elif now() > until:
                 self.gateway.loop.call_soon(self._resume)
                 return 0
         return self.finish(None)
@@ -475,8 +513,44 @@ cdef class LoopCall(WsgiCall):
     cdef int put(self, bytes piece) except -1:
         if self.exchange is None:
             raise RuntimeError("The request is over.")
+        if self.spool is not None or not self.exchange.writable():
+            return self.keep(piece)
         self.send(piece, True)
         return self.exchange.push()
+
+    cdef int keep(self, bytes piece) except -1:
+        cdef WsgiGateway gateway = self.gateway
+        cdef Py_ssize_t size = PyBytes_GET_SIZE(piece)
+        if self.exchange.detached:
+            return 0
+        if gateway.spooled + size > gateway.limit_spool:
+            raise ConnectionError(f"Clients have not taken {gateway.spooled} bytes that were written for them.")
+        if self.spool is None:
+            self.spool = tempfile.SpooledTemporaryFile(SPOOL_IN_MEMORY)
+        self.spool.seek(0, os.SEEK_END)
+        self.spool.write(piece)
+        self.spool_end += size
+        gateway.spooled += size
+        return 0
+
+    cdef bytes take_kept(self):
+        cdef bytes piece
+        self.spool.seek(self.spool_sent)
+        piece = self.spool.read(BLOCK)
+        self.spool_sent += PyBytes_GET_SIZE(piece)
+        self.gateway.spooled -= PyBytes_GET_SIZE(piece)
+        if self.spool_sent >= self.spool_end or not piece:
+            self.drop_kept()
+        return piece
+
+    cdef int drop_kept(self) except -1:
+        cdef object spool = self.spool
+        if spool is not None:
+            self.gateway.spooled -= self.spool_end - self.spool_sent
+            self.spool = None
+            self.spool_end = self.spool_sent = 0
+            spool.close()
+        return 0
 
     cdef int hint(self, list fields) except -1:
         if self.exchange is None or self.exchange.committed:
@@ -509,6 +583,7 @@ cdef class LoopCall(WsgiCall):
         error = self.close(error)
         self.exchange = None
         self.discard_body()
+        self.drop_kept()
         if error is not None:
             self.gateway.failed(request_line(exchange), error)
             exchange.fail()

@@ -15,8 +15,6 @@ cdef class ThreadedGateway(WsgiGateway):
     cdef readonly double timeout_queue      # seconds that one may wait; 0 is for ever
     cdef readonly long refused              # calls that were answered with 503
     cdef public object on_refused           # called with a sentence for each of them; None or a callable
-    cdef readonly int64_t spooled           # bytes of responses in temporary files
-    cdef int64_t limit_spool        # of these
     cdef object sweeper                     # the loop's timer; None while nothing waits
 
     cdef int enqueue(self, ThreadCall call) except -1

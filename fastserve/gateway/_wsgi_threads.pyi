@@ -20,7 +20,6 @@ class ThreadedGateway(WsgiGateway):
     timeout_queue: float
     refused: int
     on_refused: Callable[[str], object] | None
-    spooled: int
     def __init__(
         self,
         application: Callable[..., Iterable[bytes]],

@@ -24,7 +24,7 @@ from cpython.object cimport PyObject
 from cpython.ref cimport Py_DECREF
 from libc.stdint cimport int64_t
 
-from fastserve._chars cimport CHAR_TEXT, CHAR_TOKEN, char_is
+from fastserve._chars cimport CHAR_TEXT, CHAR_TOKEN, char_is, char_lower
 from fastserve._exchange cimport RESPONSE_COMPLETE, RESPONSE_EXPECTED, Exchange
 from fastserve.gateway._threads cimport Slot, Threads
 from fastserve.gateway._wsgi cimport (
@@ -32,7 +32,9 @@ from fastserve.gateway._wsgi cimport (
     WsgiGateway,
     call_application,
     checked_piece,
+    is_made,
     is_single,
+    now,
     request_line,
     rest_of_file,
 )
@@ -41,6 +43,10 @@ from fastserve.gateway._wsgi_input cimport RequestBody
 from fastserve.gateway._wsgi import FileWrapper
 
 cdef extern from *:
+    int PyUnicode_1BYTE_KIND
+    int PyUnicode_KIND(object text) noexcept
+    void* PyUnicode_DATA(object text) noexcept
+    Py_ssize_t PyUnicode_GET_LENGTH(object text) noexcept
     PyObject* PyIter_Next(object iterator) except? NULL
     object PyContext_CopyCurrent()
     int PyContext_Enter(object context) except -1
@@ -51,6 +57,7 @@ cdef enum:
     BLOCK = 65536                   # bytes read from there at a time
 
 cdef bytes EMPTY = b""
+cdef list NOTHING = []              # stays empty: what is looked through, and not appended to
 
 
 class LateInput:
@@ -92,8 +99,8 @@ class LateInput:
 cdef class ThreadedGateway(WsgiGateway):
     """Answers exchanges by calling a WSGI application in `threads` threads.
 
-    limit_queue: calls that may wait for a thread. timeout_queue: seconds that one may; None is for ever. limit_spool:
-    bytes of responses in temporary files. The other parameters are those of WsgiGateway.
+    limit_queue: calls that may wait for a thread. timeout_queue: seconds that one may; None is for ever. The other
+    parameters are those of WsgiGateway.
     """
 
     def __init__(
@@ -109,11 +116,12 @@ cdef class ThreadedGateway(WsgiGateway):
         limit_spool=2**28,
         logger=None,
     ):
-        WsgiGateway.__init__(self, application, loop, root_path=root_path, multiprocess=multiprocess, logger=logger)
+        WsgiGateway.__init__(
+            self, application, loop, root_path=root_path, multiprocess=multiprocess, limit_spool=limit_spool,
+            logger=logger)
         self.environs.constant["wsgi.multithread"] = True
         self.limit_queue = limit_queue
         self.timeout_queue = timeout_queue or 0.0
-        self.limit_spool = limit_spool
         self.threads = Threads(threads, loop, self.logger)
 
     @property
@@ -138,14 +146,14 @@ cdef class ThreadedGateway(WsgiGateway):
             if call is not None and call.exchange is not None:
                 self.logger.error(
                     "Thread %s has not come back from the application after %.1f s: %s; it is left behind.",
-                    slot.name, self.loop.time() - call.since, request_line(call.exchange))
+                    slot.name, now() - call.since, request_line(call.exchange))
 
     cdef int handle(self, Exchange exchange) except -1:
         cdef ThreadCall call = ThreadCall.__new__(ThreadCall)
         call.gateway = self
         call.exchange = exchange
         call.outbox = []
-        call.sending = []
+        call.sending = NOTHING
         call.spool = call.file = -1
         call.sends_files = exchange.sends_files()
         call.left = -1
@@ -165,7 +173,7 @@ cdef class ThreadedGateway(WsgiGateway):
     cdef int enqueue(self, ThreadCall call) except -1:
         if self.threads.waiting >= self.limit_queue:
             return self.refuse(call, f"{self.threads.waiting} requests wait for a thread already")
-        call.since = self.loop.time()
+        call.since = now()
         if self.timeout_queue and self.sweeper is None:
             self.sweeper = self.loop.call_later(self.timeout_queue, self._sweep)
         return self.threads.put(call)
@@ -174,16 +182,16 @@ cdef class ThreadedGateway(WsgiGateway):
         """Answer those that have waited too long; called by the loop."""
         cdef ThreadCall call
         cdef Exchange exchange
-        cdef double now = self.loop.time()
+        cdef double present = now()
         self.sweeper = None
         while self.threads.first is not None:
             call = <ThreadCall> self.threads.first
-            if now < call.since + self.timeout_queue:
-                self.sweeper = self.loop.call_later(call.since + self.timeout_queue - now, self._sweep)
+            if present < call.since + self.timeout_queue:
+                self.sweeper = self.loop.call_later(call.since + self.timeout_queue - present, self._sweep)
                 return
             self.threads.remove(call)
             exchange = call.exchange
-            self.refuse(call, f"a request has waited {now - call.since:.0f} s for a thread")
+            self.refuse(call, f"a request has waited {present - call.since:.0f} s for a thread")
             exchange.stepped()
 
     cdef int refuse(self, ThreadCall call, str reason) except -1:
@@ -213,9 +221,42 @@ cdef bint _expects(list fields) except -1:
 
 
 cdef bint _is_made_of(str text, int kind) except -1:
-    cdef Py_UCS4 character
-    for character in text:
-        if character > 255 or not char_is(<unsigned char> character, kind):
+    cdef Py_ssize_t index
+    cdef const unsigned char* data
+    if PyUnicode_KIND(text) != PyUnicode_1BYTE_KIND:
+        return False
+    data = <const unsigned char*> PyUnicode_DATA(text)
+    for index in range(PyUnicode_GET_LENGTH(text)):
+        if not char_is(data[index], kind):
+            return False
+    return True
+
+
+cdef int64_t _length(str value) except -1:
+    cdef Py_ssize_t size = PyUnicode_GET_LENGTH(value)
+    cdef const unsigned char* data = <const unsigned char*> PyUnicode_DATA(value)
+    cdef int64_t length = 0
+    cdef Py_ssize_t index
+    # The value has been found to be of one byte for each character.
+    if 0 < size <= 18:
+        for index in range(size):
+            if not c"0" <= data[index] <= c"9":
+                break
+            length = 10 * length + data[index] - c"0"
+        else:
+            return length
+    raise RuntimeError("Invalid Content-Length.")
+
+
+cdef bint _is_content_length(str name) noexcept:
+    # The name has been found to be a token: one byte for each character.
+    cdef const unsigned char* data = <const unsigned char*> PyUnicode_DATA(name)
+    cdef const char* wanted = "content-length"
+    cdef int index
+    if PyUnicode_GET_LENGTH(name) != 14:
+        return False
+    for index in range(14):
+        if char_lower(data[index]) != <unsigned char> wanted[index]:
             return False
     return True
 
@@ -223,18 +264,26 @@ cdef bint _is_made_of(str text, int kind) except -1:
 cdef int64_t _check_fields(list fields) except -2:
     # As the protocol will, so that the application hears of it; returns the Content-Length, -1 without one.
     cdef int64_t length = -1
-    for name, value in fields:
-        if not isinstance(name, str) or not isinstance(value, str):
+    cdef object field
+    cdef str name, value
+    for field in fields:
+        if type(field) is tuple and len(<tuple> field) == 2:
+            name_given = (<tuple> field)[0]
+            value_given = (<tuple> field)[1]
+        else:
+            name_given, value_given = field
+        if not isinstance(name_given, str) or not isinstance(value_given, str):
             raise RuntimeError(
-                f"Response header names and values must be str, not {type(name).__name__} and {type(value).__name__}.")
-        if not name or not _is_made_of(str(name), CHAR_TOKEN):
+                "Response header names and values must be str, "
+                f"not {type(name_given).__name__} and {type(value_given).__name__}.")
+        name = name_given if type(name_given) is str else str(name_given)
+        value = value_given if type(value_given) is str else str(value_given)
+        if not name or not _is_made_of(name, CHAR_TOKEN):
             raise RuntimeError(f"Invalid HTTP header name: {name!r}.")
-        if not _is_made_of(str(value), CHAR_TEXT):
+        if not _is_made_of(value, CHAR_TEXT):
             raise RuntimeError(f"Invalid HTTP header value: {name}: {value!r}.")
-        if len(name) == 14 and name.lower() == "content-length":
-            if not value.isdigit() or len(value) > 18:
-                raise RuntimeError("Invalid Content-Length.")
-            length = int(value)
+        if _is_content_length(name):
+            length = _length(value)
     return length
 
 
@@ -373,7 +422,7 @@ cdef class ThreadCall(WsgiCall):
         cdef bytes piece
         if self.position == len(self.sending) and len(self.outbox):
             self.sending = self.outbox
-            self.outbox = []
+            self.outbox = NOTHING if self.over else []
             self.position = 0
         if self.position < len(self.sending):
             piece = <bytes> self.sending[self.position]
@@ -395,7 +444,7 @@ cdef class ThreadCall(WsgiCall):
         cdef Exchange exchange = self.exchange
         self.exchange = None
         self.prepared = None
-        self.outbox = self.sending = []
+        self.outbox = self.sending = NOTHING
         self.position = 0
         self.discard_body()
         if self.file >= 0:
@@ -474,11 +523,16 @@ cdef class ThreadCall(WsgiCall):
         return True
 
     cdef int stream(self, object result) except -1:
-        cdef bint single = is_single(result)
+        cdef bint single
         cdef object pieces = iter(result)
         cdef object piece
         cdef bytes content
         cdef PyObject* item
+        if is_made(pieces):
+            self.give_all(pieces)
+            # The client need not wait for what close() does.
+            return (<ThreadedGateway> self.gateway).threads.tell(self)
+        single = is_single(result)
         while not (self.gone or self.ending):
             item = PyIter_Next(pieces)
             if item is NULL:

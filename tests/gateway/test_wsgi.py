@@ -42,15 +42,22 @@ class Bench:
         self.loop = Loop()
 
     def serve(
-        self, application: Any, *, checked: bool = False, root_path: str = "", multiprocess: bool = False
+        self,
+        application: Any,
+        *,
+        checked: bool = False,
+        root_path: str = "",
+        multiprocess: bool = False,
+        limit_spool: int = 2**28,
     ) -> None:
-        gateway = WsgiGateway(
+        self.gateway = WsgiGateway(
             validator(application) if checked else application,
             self.loop,  # type: ignore[arg-type]
             root_path=root_path,
             multiprocess=multiprocess,
+            limit_spool=limit_spool,
         )
-        self.worker = Worker(gateway, self.loop, date_header=False, clock=ManualClock(1000.0))  # type: ignore[arg-type]
+        self.worker = Worker(self.gateway, self.loop, date_header=False, clock=ManualClock(1000.0))  # type: ignore[arg-type]
 
     def connect(self, capacity: int | None = None, endpoint: Endpoint | None = None) -> MemoryStream:
         self.streams.append(MemoryStream(self.worker, endpoint, capacity=capacity))
@@ -284,6 +291,39 @@ def test_several_pieces_leave_together(bench, pieces, rest):
     assert bench.streams[0].writes == 1
 
 
+@pytest.mark.parametrize("kind", [list, tuple])
+def test_iterator_of_what_is_there_leaves_together_and_before_close(bench, kind):
+    sent = []
+
+    class Response:
+        def __iter__(self):
+            return iter(kind((b"hel", b"lo")))
+
+        def close(self):
+            sent.append(bench.streams[0].take())
+
+    def application(environ, start_response):
+        start_response("200 OK", [("Content-Type", "text/plain"), ("Content-Length", "5")])
+        return Response()
+
+    assert bench.answer(application) == b""
+    assert sent == [b"HTTP/1.1 200 OK\r\ncontent-type: text/plain\r\ncontent-length: 5\r\n\r\nhello"]
+    assert bench.streams[0].writes == 1
+
+
+def test_iterator_of_one_piece_is_measured(bench):
+    class Response:
+        def __iter__(self):
+            return iter([b"hello"])
+
+    def application(environ, start_response):
+        start_response("200 OK", [("Content-Type", "text/plain")])
+        return Response()
+
+    assert bench.answer(application) == b"HTTP/1.1 200 OK\r\ncontent-type: text/plain\r\ncontent-length: 5\r\n\r\nhello"
+    assert bench.streams[0].writes == 1
+
+
 def test_reason_phrase(bench):
     def application(environ, start_response):
         start_response("299 As it were", [("Content-Type", "text/plain")])
@@ -332,6 +372,96 @@ def test_write(bench):
 
     assert bench.answer(application) == b"3\r\ntwo\r\n0\r\n\r\n"
     assert seen[0].endswith(b"\r\n\r\n3\r\none\r\n")
+
+
+def dechunked(data):
+    body = b""
+    data = data.partition(b"\r\n\r\n")[2]
+    while data:
+        size, _, data = data.partition(b"\r\n")
+        body += data[: int(size, 16)]
+        data = data[int(size, 16) + 2 :]
+    return body
+
+
+def write_and_return_a_list(write, pieces):
+    for piece in pieces[:-1]:
+        write(piece)
+    return [pieces[-1]]
+
+
+def write_and_return_an_iterator(write, pieces):
+    for piece in pieces[:-3]:
+        write(piece)
+    return (piece for piece in pieces[-3:])
+
+
+def write_while_iterating(write, pieces):
+    for start in range(0, len(pieces), 5):
+        for piece in pieces[start : start + 4]:
+            write(piece)
+        yield pieces[start + 4]
+
+
+@pytest.mark.parametrize("answer", [write_and_return_a_list, write_and_return_an_iterator, write_while_iterating])
+def test_write_to_a_slow_client_is_bounded_in_memory(bench, answer):
+    pieces = [b"%03d" % number * 10_000 for number in range(100)]
+
+    def application(environ, start_response):
+        return answer(start_response("200 OK", [("Content-Type", "text/plain")]), pieces)
+
+    bench.serve(application)
+    stream = bench.connect(capacity=0)
+    stream.feed(GET)
+    got, most, spooled = b"", 0, 0
+    while stream.waiting:
+        most = max(most, stream.waiting)
+        spooled = max(spooled, bench.gateway.spooled)
+        stream.drain()
+        got += stream.take()
+        bench.loop.run()
+    assert dechunked(got) == b"".join(pieces)
+    assert most < 300_000
+    assert (spooled > 20_000, bench.gateway.spooled, bench.worker.tasks) == (True, 0, 0)
+
+
+def test_write_of_too_much_for_a_slow_client(bench, caplog):
+    closed = []
+
+    class Pieces:
+        def __init__(self, write):
+            self.write = write
+
+        def __iter__(self):
+            while True:
+                self.write(b"x" * 100_000)
+
+        def close(self):
+            closed.append(True)
+
+    bench.serve(lambda environ, start: Pieces(start("200 OK", [("Content-Type", "text/plain")])), limit_spool=1_000_000)
+    stream = bench.connect(capacity=0)
+    stream.feed(GET)
+    stream.drain()
+    bench.loop.run()
+    assert (closed, bench.gateway.spooled, bench.worker.tasks) == ([True], 0, 0)
+    assert "ConnectionError: Clients have not taken 1000000 bytes that were written for them." in caplog.text
+    assert stream.closed
+
+
+def test_what_was_written_is_forgotten_when_the_client_leaves(bench):
+    def application(environ, start_response):
+        write = start_response("200 OK", [("Content-Type", "text/plain")])
+        for _ in range(10):
+            write(b"x" * 100_000)
+        return []
+
+    bench.serve(application)
+    stream = bench.connect(capacity=0)
+    stream.feed(GET)
+    assert (bench.gateway.spooled > 0, bench.worker.tasks) == (True, 1)
+    stream.lose()
+    assert (bench.gateway.spooled, bench.worker.tasks) == (0, 0)
 
 
 def test_head(bench):
@@ -390,6 +520,11 @@ def test_a_call_has_a_context_of_its_own(bench):
 
     class Pieces:
         def __iter__(self):
+            seen.append(variable.get())
+            variable.set(2)
+            return self.made()
+
+        def made(self):
             for _ in range(3):
                 seen.append(variable.get())
                 yield b"x" * 100_000
@@ -408,7 +543,7 @@ def test_a_call_has_a_context_of_its_own(bench):
     stream.feed(GET)
     while stream.waiting:
         contextvars.Context().run(stream.drain)
-    assert seen == [0, 1, 1, 1, 1]
+    assert seen == [0, 1, 2, 2, 2, 2]
     assert variable.get() == 0
 
 
@@ -446,7 +581,7 @@ def test_client_that_leaves_ends_the_iterable(bench):
 
     class Pieces:
         def __iter__(self):
-            return iter([b"x" * 100_000] * 10)
+            return (b"x" * 100_000 for _ in range(10))
 
         def close(self):
             closed.append(True)

@@ -208,6 +208,37 @@ def test_pieces_leave_as_they_are_yielded(run):
     assert run(application, scenario).endswith(b"\r\n\r\n3\r\none\r\n3\r\ntwo\r\n0\r\n\r\n")
 
 
+def test_iterator_of_what_is_there_leaves_together_and_before_close(run):
+    closing = threading.Event()
+    seen = threading.Event()
+
+    class Response:
+        def __iter__(self):
+            return iter([b"hel", b"lo"])
+
+        def close(self):
+            closing.set()
+            assert seen.wait(20)
+
+    def application(environ, start_response):
+        start_response("200 OK", [*TEXT, ("Content-Length", "5")])
+        return Response()
+
+    async def scenario(bench):
+        stream = bench.connect(GET)
+        got = b""
+        while not got.endswith(b"lo"):
+            await asyncio.sleep(0.001)
+            got += stream.take()
+        assert closing.wait(20)
+        writes = stream.writes
+        seen.set()
+        await bench.quiet()
+        return got + stream.take(), writes
+
+    assert run(application, scenario) == (HEAD + b"content-length: 5\r\n\r\nhello", 1)
+
+
 def test_environ_tells_of_the_threads(run):
     seen = []
 
@@ -540,6 +571,9 @@ def test_exit_of_an_application_is_an_error(run, caplog):
         ("200 OK", [("x", "\u20ac")], "Invalid HTTP header value"),
         ("200 OK", [(b"x", b"y")], "must be str, not bytes and bytes"),
         ("200 OK", [("Content-Length", "-2")], "Invalid Content-Length"),
+        ("200 OK", [("content-LENGTH", "")], "Invalid Content-Length"),
+        ("200 OK", [("content-length", "1\xb2")], "Invalid Content-Length"),
+        ("200 OK", [("content-length", "1234567890123456789")], "Invalid Content-Length"),
     ],
 )
 def test_start_response_raises(run, status, fields, words):

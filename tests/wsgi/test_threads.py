@@ -155,6 +155,22 @@ def test_a_stop_waits_for_the_threads(start, tmp_path):
 
 
 @only_ours
+@pytest.mark.parametrize("mode", MODES)
+def test_a_stream_without_end_ends_when_it_is_time_to_cancel(start, mode):
+    process = start("tests.wsgi.apps.rules:app", "--port", "0", *MODES[mode], "--timeout-graceful-shutdown", "0.5",
+                    "--timeout-graceful-disconnect", "0.1")  # fmt: skip
+    with connect(process) as client:
+        client.send(request("GET", "/endless?cancelled"))
+        assert client.socket.recv(100_000)
+        process.send_signal(signal.SIGTERM)
+        while client.socket.recv(1_000_000):
+            pass
+    assert process.wait() == -signal.SIGTERM
+    assert "cancelled closed" in process.stdout
+    assert any("Still running after 0.5 s: GET /endless" in line for line in process.stderr)
+
+
+@only_ours
 def test_threads_that_do_not_end_are_named(start):
     process = start("tests.wsgi.apps.rules:app", "--port", "0", *MODES["threads"], "--timeout-graceful-shutdown", "0.5",
                     "--timeout-graceful-disconnect", "none", "--timeout-graceful-cancel", "0.2")  # fmt: skip
