@@ -75,6 +75,10 @@ cdef double _now() noexcept:
     return time.tv_sec + time.tv_nsec * 1e-9
 
 
+cdef bytes _encoded(object text):
+    return bytes(text) if isinstance(text, bytes) else text.encode("latin-1")
+
+
 cdef bytes checked_piece(object piece):
     if type(piece) is bytes:
         return <bytes> piece
@@ -95,7 +99,10 @@ cdef tuple rest_of_file(object result):
         offset = file.tell() if hasattr(file, "tell") else os.lseek(fd, 0, os.SEEK_CUR)
     except (AttributeError, OSError, TypeError, ValueError):
         return None
-    return fd, offset, max(0, facts.st_size - offset)
+    if facts.st_size <= offset:
+        # What the kernel makes up when it is read, as in /proc, has no size.
+        return None
+    return fd, offset, facts.st_size - offset
 
 
 cdef bint is_single(object result) noexcept:
@@ -237,8 +244,10 @@ cdef class WsgiCall(Work):
             self.put(piece)
 
     def early_hints(self, headers, /) -> None:
-        """Send a response 103 with these fields, (name, value) tuples of str, as long as the response has not begun."""
-        self.hint([(name.encode("latin-1"), value.encode("latin-1")) for name, value in headers])
+        """Send a response 103 with these fields, (name, value) tuples of str or bytes, as long as the response has not
+        begun.
+        """
+        self.hint([(_encoded(name), _encoded(value)) for name, value in headers])
 
     # --- for those who run it
 

@@ -30,7 +30,8 @@ cdef class ThreadCall(WsgiCall):
     cdef list fields                # T
     cdef bint under_way             # T: there are body bytes, the head can not be replaced any more
     cdef int64_t left               # T: bytes that Content-Length leaves, -1 if there is none
-    cdef bint bodiless              # L: a HEAD request; T: a status without a body
+    cdef bint is_head               # L: the request's method
+    cdef bint bodiless              # T: such a request, or a status without a body
     cdef list outbox                # of bytes; T appends, L takes all
     cdef list sending               # L: what it has taken from there
     cdef Py_ssize_t position        # L: how many of these are sent

@@ -149,7 +149,7 @@ cdef class ThreadedGateway(WsgiGateway):
         call.spool = call.file = -1
         call.sends_files = exchange.sends_files()
         call.left = -1
-        call.bodiless = exchange.method == "HEAD"
+        call.bodiless = call.is_head = exchange.method == "HEAD"
         exchange.responder = call
         exchange.text_fields = exchange.measure = True
         if exchange.request_complete:
@@ -163,7 +163,11 @@ cdef class ThreadedGateway(WsgiGateway):
         return call.body_arrived()
 
     cdef int enqueue(self, ThreadCall call) except -1:
-        if self.threads.waiting >= self.limit_queue:
+        # Of a burst, those that a free thread is about to take do not wait.
+        if (
+            self.threads.waiting >= self.limit_queue
+            and self.threads.waiting >= self.limit_queue + len(self.threads.slots) - self.busy
+        ):
             return self.refuse(call, f"{self.threads.waiting} requests wait for a thread already")
         call.since = self.loop.time()
         if self.timeout_queue and self.sweeper is None:
@@ -566,8 +570,7 @@ cdef class ThreadCall(WsgiCall):
             raise RuntimeError(f"Invalid HTTP status code {status}.")
         if reason is not None and not _is_made_of(reason.decode("latin-1"), CHAR_TEXT):
             raise RuntimeError("Invalid HTTP reason phrase.")
-        if status == 204 or status == 304:
-            self.bodiless = True
+        self.bodiless = self.is_head or status == 204 or status == 304
         self.status = status
         self.reason = reason
         self.left = length
@@ -578,6 +581,8 @@ cdef class ThreadCall(WsgiCall):
         return self.under_way
 
     cdef int hint(self, list fields) except -1:
+        if self.under_way:
+            return 0
         if self.hints is None:
             self.hints = []
         self.hints.append(fields)

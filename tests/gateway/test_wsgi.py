@@ -372,6 +372,16 @@ def test_early_hints(bench):
     assert b"103" not in bench.answer(application, b"GET / HTTP/1.0\r\n\r\n")
 
 
+def test_early_hints_of_bytes(bench):
+    """gunicorn takes both."""
+
+    def application(environ, start_response):
+        environ["wsgi.early_hints"]([(b"Link", b"</a>")])
+        return hello(environ, start_response)
+
+    assert bench.answer(application).startswith(b"HTTP/1.1 103 Early Hints\r\nlink: </a>\r\n\r\nHTTP/1.1 200 OK\r\n")
+
+
 def test_early_hints_that_are_too_late(bench):
     def application(environ, start_response):
         start_response("200 OK", [("Content-Type", "text/plain")])
@@ -518,6 +528,42 @@ def test_the_standard_librarys_validator_is_content(bench, caplog, application, 
             body = b"".join(body.split(b"\r\n")[1::2])
         assert body == b"hello"
     assert caplog.messages == []
+
+
+@pytest.mark.parametrize(
+    ("status", "fields", "request_", "expected"),
+    [
+        ("204 No Content", [("Content-Length", "4")], GET, b"HTTP/1.1 204 No Content\r\n\r\n"),
+        (
+            "200 OK",
+            [("Transfer-Encoding", "Chunked"), ("Content-Length", "4")],
+            GET,
+            b"HTTP/1.1 200 OK\r\ncontent-length: 4\r\n\r\nbody",
+        ),
+        ("200 OK", [("transfer-encoding", "chunked")], GET, b"HTTP/1.1 200 OK\r\ncontent-length: 4\r\n\r\nbody"),
+        ("200 OK", [("Connection", "keep-alive")], GET, b"HTTP/1.1 200 OK\r\ncontent-length: 4\r\n\r\nbody"),
+        (
+            "200 OK",
+            [("Connection", "keep-alive")],
+            b"GET / HTTP/1.0\r\n\r\n",
+            b"HTTP/1.1 200 OK\r\ncontent-length: 4\r\nconnection: close\r\n\r\nbody",
+        ),
+        (
+            "200 OK",
+            [("Connection", "x, Close")],
+            GET,
+            b"HTTP/1.1 200 OK\r\nconnection: x, Close\r\ncontent-length: 4\r\n\r\nbody",
+        ),
+    ],
+)
+def test_fields_of_the_connection_are_the_servers(bench, status, fields, request_, expected):
+    """What frameworks add, and what naive proxies pass on: the body decides how it is framed."""
+
+    def application(environ, start_response):
+        start_response(status, fields)
+        return [b"body"]
+
+    assert bench.answer(application, request_) == expected
 
 
 # --- errors

@@ -139,6 +139,31 @@ def bodiless(environ, start_response):
     return [b"ignored"]
 
 
+def bodiless_with_length(environ, start_response):
+    start_response("204 No Content", [("Content-Length", "7")])
+    return [b"ignored"]
+
+
+def bodiless_at_first(environ, start_response):
+    start_response("304 Not Modified", [])
+    try:
+        raise ValueError
+    except ValueError:
+        start_response("500 Oops", TEXT, sys.exc_info())
+    return [b"sorry"]
+
+
+def framed(environ, start_response):
+    start_response("200 OK", [*TEXT, ("Transfer-Encoding", "chunked"), ("Content-Length", "5"), ("Connection", "x")])
+    return [b"hello"]
+
+
+def hinted_too_late(environ, start_response):
+    start_response("200 OK", TEXT)(b"hel")
+    environ["wsgi.early_hints"]([("Link", "</a>")])
+    return [b"lo"]
+
+
 def echo(environ, start_response):
     start_response("200 OK", TEXT)
     return [
@@ -165,6 +190,9 @@ POST = b"POST / HTTP/1.1\r\nHost: x\r\n"
         (replaced, GET, b"HTTP/1.1 500 Oops\r\ncontent-type: text/plain\r\ncontent-length: 5\r\n\r\nsorry"),
         (hinted, GET, b"HTTP/1.1 103 Early Hints\r\nlink: </a>\r\n\r\n" + HEAD + b"content-length: 5\r\n\r\nhello"),
         (bodiless, GET, b"HTTP/1.1 204 No Content\r\n\r\n"),
+        (bodiless_with_length, GET, b"HTTP/1.1 204 No Content\r\n\r\n"),
+        (bodiless_at_first, GET, b"HTTP/1.1 500 Oops\r\ncontent-type: text/plain\r\ncontent-length: 5\r\n\r\nsorry"),
+        (framed, GET, HEAD + b"content-length: 5\r\n\r\nhello"),
         (lambda environ, start: (start("200 OK", TEXT), ())[1], GET, HEAD + b"content-length: 0\r\n\r\n"),
         (echo, POST + b"Content-Length: 5\r\n\r\na\nbcd", b"a\n|bcd|5"),
         (echo, POST + b"Transfer-Encoding: chunked\r\n\r\n2\r\na\n\r\n3\r\nbcd\r\n0\r\n\r\n", b"a\n|bcd|5"),
@@ -179,10 +207,16 @@ def test_answers(run, application, request_, expected):
         assert b"".join(body.split(b"\r\n")[1::2]) == expected
 
 
-@pytest.mark.parametrize(("application", "body"), [(generated, b"hello"), (written, b"hello!")])
+@pytest.mark.parametrize(
+    ("application", "body"), [(generated, b"hello"), (written, b"hello!"), (hinted_too_late, b"hello")]
+)
 def test_streamed_answers(run, application, body):
     answer = run(application, lambda bench: bench.answer(b"GET / HTTP/1.0\r\n\r\n"))
     assert answer.partition(b"\r\n\r\n")[2] == body
+
+
+def test_early_hints_that_are_too_late(run):
+    assert b"103" not in run(hinted_too_late, lambda bench: bench.answer())
 
 
 def test_pieces_leave_as_they_are_yielded(run):
@@ -300,6 +334,24 @@ def test_too_many_wait(run):
     assert b"\r\nretry-after: 1\r\n" in first
     assert second.endswith(b"hello")
     assert refusals[0] == "Service unavailable: 1 requests wait for a thread already; 1 threads are busy."
+
+
+@pytest.mark.parametrize("limit_queue", [0, 1])
+def test_a_burst_waits_for_no_free_thread(run, limit_queue):
+    """Requests that come at once wait only beyond what the threads take."""
+    gate = Gate()
+
+    async def scenario(bench):
+        for number in range(3):
+            bench.connect(get(f"/{number}"))
+        refused = bench.gateway.refused
+        gate.open.set()
+        await bench.quiet()
+        return refused, bench.refusals
+
+    refused, refusals = run(gate, scenario, threads=2, limit_queue=limit_queue)
+    assert refused == 1 - limit_queue
+    assert [line.partition(":")[0] for line in refusals] == ["Service unavailable"] * refused
 
 
 def test_waited_too_long(run):
