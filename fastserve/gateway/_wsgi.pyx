@@ -268,11 +268,27 @@ cdef class WsgiCall(Work):
 
     cdef bint collect(self) except -1:
         cdef Exchange exchange = self.exchange
-        if exchange.queued:
-            self.body.add(exchange.take())
-        if exchange.request_complete:
-            self.waiting = False
-        return not self.waiting
+        try:
+            if exchange.queued:
+                self.body.add(exchange.take())
+            if not exchange.request_complete:
+                return False
+            self.body.end()
+        except OSError as error:
+            self.gateway.logger.error(
+                "The body of %s cannot be kept in a temporary file: %s", request_line(exchange), error)
+            self.lose_body(error)
+            return False
+        self.waiting = False
+        return True
+
+    cdef int lose_body(self, object error) except -1:
+        cdef Exchange exchange = self.exchange
+        self.exchange = None
+        self.discard_body()
+        exchange.fail()
+        exchange.finished()
+        return exchange.stepped()
 
     cdef int give_up(self) except -1:
         cdef Exchange exchange = self.exchange

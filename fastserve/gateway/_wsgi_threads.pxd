@@ -15,6 +15,8 @@ cdef class ThreadedGateway(WsgiGateway):
     cdef public object on_refused           # called with a sentence for each of them; None or a callable
     cdef readonly int64_t spooled           # bytes of responses in temporary files
     cdef int64_t limit_spool        # of these
+    cdef Py_ssize_t late_calls              # that were begun before their body was there, and have not ended
+    cdef double quiet_until                 # on the loop's clock: a full disk is not told of again before
     cdef object sweeper                     # the loop's timer; None while nothing waits
 
     cdef int enqueue(self, ThreadCall call) except -1
@@ -45,6 +47,7 @@ cdef class ThreadCall(WsgiCall):
     cdef int spool                  # T: the descriptor of a temporary file, or -1
     cdef int64_t spool_end          # T: bytes written
     cdef int64_t spool_sent         # L: bytes of these that are sent
+    cdef bint no_spool              # T: the disk has no room
     # A file that the kernel is to send.
     cdef bint sends_files           # L: it would
     cdef bint is_file               # T: what is yielded are blocks of one
@@ -54,6 +57,7 @@ cdef class ThreadCall(WsgiCall):
     # A body that is read while the application runs.
     cdef bint late                  # the client waits for 100 Continue before it sends the body
     cdef bint asked                 # T: it may send it
+    cdef object lost                # L: why what it sent could not be kept, an OSError; or None
 
     # --- in the loop
     cdef int attend(self) except -1
@@ -70,7 +74,7 @@ cdef class ThreadCall(WsgiCall):
     cdef bint give_file(self, object result) except -1
     cdef int finish(self) except -1
     cdef bint account(self, bytes piece) except -1
-    cdef int overflow(self, bytes piece) except -1
+    cdef bint overflow(self, bytes piece) except -1
 
     # --- in either
     cdef bint has_room(self) noexcept

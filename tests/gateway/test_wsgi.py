@@ -5,6 +5,7 @@ import contextvars
 import io
 import logging
 import sys
+import tempfile
 from collections.abc import Callable, Iterator
 from typing import Any
 from wsgiref.validate import validator
@@ -234,6 +235,25 @@ def test_body_in_pieces(bench, size, framing):
     expected = io.BytesIO(lines)
     assert got == [(expected.readline(), expected.read(3), expected.readlines(), b"")]
     assert stream.take().endswith(b"hello")
+
+
+def full_disk(*args, **kwargs):
+    """In place of `tempfile.TemporaryFile`."""
+    return open("/dev/full", "w+b")
+
+
+@pytest.mark.parametrize("size", [1_500_000, 3_000_000])
+def test_body_that_the_disk_has_no_room_for(bench, caplog, monkeypatch, size):
+    monkeypatch.setattr(tempfile, "TemporaryFile", full_disk)
+    bench.serve(hello)
+    stream = bench.connect()
+    stream.feed(b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n" % size)
+    for _ in range(0, size, 50_000):
+        stream.feed(b"x" * 50_000)
+    assert stream.take().startswith(b"HTTP/1.1 500 Internal Server Error\r\n")
+    assert [record.getMessage() for record in caplog.records] == [
+        "The body of POST / cannot be kept in a temporary file: [Errno 28] No space left on device"
+    ]
 
 
 def test_expect(bench):

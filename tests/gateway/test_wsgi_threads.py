@@ -4,6 +4,7 @@ import asyncio
 import logging
 import re
 import sys
+import tempfile
 import threading
 from collections.abc import Awaitable, Callable
 from typing import Any
@@ -177,6 +178,7 @@ def echo(environ, start_response):
 
 HEAD = b"HTTP/1.1 200 OK\r\ncontent-type: text/plain\r\n"
 POST = b"POST / HTTP/1.1\r\nHost: x\r\n"
+EXPECTING = POST + b"Content-Length: 5\r\nExpect: 100-continue\r\n\r\n"
 
 
 @pytest.mark.parametrize(
@@ -437,6 +439,122 @@ def test_too_much_in_files_makes_the_thread_wait(run):
     assert run(application, scenario, limit_spool=2_000_000).partition(b"\r\n\r\n")[2] == whole
 
 
+def test_slow_clients_leave_a_thread_for_others(run):
+    """More is yielded than may be kept for those who do not read it: their threads wait, and others work."""
+
+    def application(environ, start_response):
+        start_response("200 OK", TEXT)
+        if environ["PATH_INFO"] == "/free":
+            return [threading.current_thread().name.encode()]
+        return (b"x" * 50_000 for _ in range(40))
+
+    async def scenario(bench):
+        slow = [bench.connect(GET, capacity=0) for _ in range(3)]
+        await bench.until(lambda: bench.gateway.spooled >= 400_000)
+        free = bench.connect(get("/free"))
+        await bench.until(lambda: free.writes)
+        while bench.worker.tasks:
+            await asyncio.sleep(0)
+            for stream in slow:
+                stream.drain()
+        answers = {(await bench.answer(get("/free")))[-6:] for _ in range(10)}
+        await bench.until(lambda: len([thread for thread in threading.enumerate() if "wsgi" in thread.name]) <= 1)
+        return free.take(), answers
+
+    first, answers = run(application, scenario, threads=1, limit_spool=500_000)
+    assert first.startswith(b"HTTP/1.1 200 OK\r\n")
+    assert len(answers) == 1
+
+
+def test_body_that_does_not_come_leaves_a_thread_for_others(run):
+    async def scenario(bench):
+        slow = [bench.connect(EXPECTING) for _ in range(50)]
+        await bench.until(lambda: all(stream.writes for stream in slow))
+        answer = bench.connect(get("/free"))
+        await bench.until(lambda: answer.writes)
+        for stream in slow:
+            stream.feed(b"abcde")
+        await bench.quiet()
+        return answer.take(), [stream.take() for stream in slow]
+
+    def application(environ, start_response):
+        return hello(environ, start_response) if environ["PATH_INFO"] == "/free" else echo(environ, start_response)
+
+    answer, answers = run(application, scenario, threads=1)
+    assert answer.endswith(b"hello")
+    assert all(b"abcde" in each for each in answers)
+
+
+def full_disk(*args, **kwargs):
+    """In place of `tempfile.TemporaryFile`."""
+    return open("/dev/full", "w+b")
+
+
+def test_response_that_the_disk_has_no_room_for(run, caplog, monkeypatch):
+    monkeypatch.setattr(tempfile, "TemporaryFile", full_disk)
+    whole = pattern(3_000_000)[:3_000_000]
+
+    def application(environ, start_response):
+        start_response("200 OK", [("Content-Length", str(len(whole)))])
+        return (whole[start : start + 50_000] for start in range(0, len(whole), 50_000))
+
+    async def scenario(bench):
+        stream = bench.connect(GET, capacity=0)
+        got = b""
+        while bench.worker.tasks:
+            await asyncio.sleep(0)
+            stream.drain()
+            got += stream.take()
+        stream.drain()
+        return got + stream.take()
+
+    assert run(application, scenario).partition(b"\r\n\r\n")[2] == whole
+    assert [record.getMessage() for record in caplog.records] == [
+        "Responses cannot be kept in temporary files, their threads wait for slow clients: "
+        "[Errno 28] No space left on device"
+    ]
+
+
+def test_response_that_the_disk_has_no_room_for_at_the_end(run, caplog, monkeypatch):
+    monkeypatch.setattr(tempfile, "TemporaryFile", full_disk)
+    closed = threading.Event()
+
+    def application(environ, start_response):
+        start_response("200 OK", TEXT)
+        try:
+            while True:
+                yield b"x" * 50_000
+        finally:
+            closed.set()
+
+    async def scenario(bench):
+        bench.connect(GET, capacity=0)
+        await bench.until(lambda: caplog.records)
+        bench.worker.cancel()
+        await bench.until(closed.is_set)
+
+    run(application, scenario)
+
+
+@pytest.mark.parametrize("expectation", [b"", b"Expect: 100-continue\r\n"])
+def test_body_that_the_disk_has_no_room_for(run, caplog, monkeypatch, expectation):
+    monkeypatch.setattr(tempfile, "TemporaryFile", full_disk)
+
+    async def scenario(bench):
+        stream = bench.connect(POST + b"Content-Length: 2000000\r\n" + expectation + b"\r\n")
+        await bench.until(lambda: stream.writes or not expectation)
+        for _ in range(40):
+            stream.feed(b"x" * 50_000)
+        await bench.quiet()
+        return stream.take()
+
+    answer = run(echo, scenario)
+    assert b"HTTP/1.1 500 Internal Server Error\r\n" in answer
+    assert caplog.records[0].getMessage() == (
+        "The body of POST / cannot be kept in a temporary file: [Errno 28] No space left on device"
+    )
+
+
 @pytest.mark.parametrize("limit_spool", [2**28, 1_000_000])
 def test_client_that_leaves_ends_the_iteration(run, limit_spool):
     closed = threading.Event()
@@ -480,8 +598,6 @@ def test_client_that_leaves_while_it_waits_is_not_served(run):
 
 
 # --- Expect: 100-continue
-
-EXPECTING = POST + b"Content-Length: 5\r\nExpect: 100-continue\r\n\r\n"
 
 
 def test_first_read_asks_for_the_body(run):
