@@ -226,8 +226,8 @@ def _command(callback: Callable[..., None]) -> click.Command:
         "fastserve",
         callback=callback,
         params=[*(_parameter(row) for row in OPTIONS.values() if row.command_line), version],
-        help="Serve the ASGI application APP over HTTP. Each option is also read from FASTSERVE_<OPTION>, else from "
-        "UVICORN_<OPTION> if uvicorn has it, else from the configuration file.\n\n"
+        help="Serve the ASGI or WSGI application APP over HTTP. Each option is also read from FASTSERVE_<OPTION>, else "
+        "from UVICORN_<OPTION> if uvicorn has it, else from the configuration file.\n\n"
         "'fastserve check APP' with the same options says whether the server would start, and what each option is.",
     )
 

@@ -762,7 +762,8 @@ _TABLE: Final = (
         gunicorn="limit_request_fields",
     ),
     Option(
-        "limit_request_body", Size(1), None, "Bytes of a request's body; beyond: 413. Default: no limit.", "Limits",
+        "limit_request_body", Size(1), None,
+        "Bytes of a request's body; beyond: 413. Default: no limit, 1 GiB for WSGI.", "Limits",
         optional=True,
     ),
     # Timeouts
