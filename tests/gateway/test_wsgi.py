@@ -144,6 +144,20 @@ def test_environ_on_a_unix_socket(bench):
     assert (seen["wsgi.url_scheme"], "REMOTE_PORT" in seen) == ("https", False)
 
 
+def test_environ_over_tls(bench):
+    """PEP 3333 recommends Apache's variables; ASGI's extension knows some of them."""
+    facts: dict[str, Any] = {"tls_version": 0x0304, "client_cert_chain": (), "client_cert_name": None}
+    endpoint = Endpoint(("127.0.0.1", 50000), ("127.0.0.1", 8443), "https", tls=facts)
+    seen = environ_of(bench, GET, endpoint)
+    variables = {key: value for key, value in seen.items() if key.startswith(("SSL_", "HTTPS"))}
+    assert variables == {"HTTPS": "on", "SSL_PROTOCOL": "TLSv1.3", "SSL_CLIENT_VERIFY": "NONE"}
+    facts |= {"client_cert_chain": ("PEM of the client", "PEM of its authority"), "client_cert_name": "CN=\u20ac"}
+    seen = environ_of(bench, GET, Endpoint(("127.0.0.1", 50000), ("127.0.0.1", 8443), "https", tls=facts))
+    assert (seen["SSL_CLIENT_VERIFY"], seen["SSL_CLIENT_CERT"]) == ("SUCCESS", "PEM of the client")
+    assert seen["SSL_CLIENT_S_DN"] == "CN=\xe2\x82\xac"
+    assert not [key for key in environ_of(bench, GET) if key.startswith(("SSL_", "HTTPS"))]
+
+
 @pytest.mark.parametrize(
     ("root_path", "prefix", "target", "script_name", "path_info"),
     [
