@@ -25,6 +25,7 @@ cdef enum:
 cdef bytes EMPTY = b""
 cdef bytes SLASH = b"/"
 cdef str COOKIE = "HTTP_COOKIE"
+cdef dict _TLS_VERSIONS = {0x0301: "TLSv1", 0x0302: "TLSv1.1", 0x0303: "TLSv1.2", 0x0304: "TLSv1.3"}
 cdef frozenset NOT_VARIABLES = frozenset({b"proxy", b"transfer-encoding"})
 
 
@@ -56,6 +57,18 @@ cdef bytes _decoded(bytes path):
     if memchr(PyBytes_AS_STRING(path), c"%", PyBytes_GET_SIZE(path)) is NULL:
         return path
     return unquote_to_bytes(path)
+
+
+cdef int _describe_tls(dict environ, dict tls) except -1:
+    # The variables of Apache's mod_ssl, which PEP 3333 recommends, as far as ASGI's `tls` extension knows them.
+    cdef object chain = tls["client_cert_chain"]
+    if tls["tls_version"] in _TLS_VERSIONS:
+        environ["SSL_PROTOCOL"] = _TLS_VERSIONS[tls["tls_version"]]
+    environ["SSL_CLIENT_VERIFY"] = "SUCCESS" if chain else "NONE"
+    if chain:
+        environ["SSL_CLIENT_CERT"] = chain[0]
+        environ["SSL_CLIENT_S_DN"] = tls["client_cert_name"].encode("utf-8").decode("latin-1")
+    return 0
 
 
 cdef class EnvironTemplate:
@@ -165,6 +178,10 @@ cdef class EnvironBuilder:
     cdef int _describe(self, dict environ, Endpoint endpoint) except -1:
         # A proxy may say "ws": WSGI has no such scheme.
         environ["wsgi.url_scheme"] = "https" if endpoint.scheme in ("https", "wss") else "http"
+        if environ["wsgi.url_scheme"] == "https":
+            environ["HTTPS"] = "on"
+            if endpoint.tls is not None:
+                _describe_tls(environ, endpoint.tls)
         if endpoint.server is not None and endpoint.server[1] is not None:
             environ["SERVER_NAME"] = endpoint.server[0]
             environ["SERVER_PORT"] = str(endpoint.server[1])

@@ -37,7 +37,11 @@ cdef class Slot:
 cdef class Threads:
     cdef object loop
     cdef object logger
-    cdef readonly list slots
+    cdef readonly list slots        # of all threads
+    cdef Py_ssize_t count           # how many of them are to work
+    cdef Py_ssize_t away            # how many are in hold()
+    cdef str name
+    cdef long started               # how many there have been
     cdef list idle                  # slots without work, the latest one last
     cdef Work first                 # the queue
     cdef Work last
@@ -58,8 +62,9 @@ cdef class Threads:
     # --- in a thread
     # Have listen() called.
     cdef int tell(self, Work work) except -1
-    # Wait until the loop calls release().
+    # Wait until the loop calls release(). Another thread is started in this one's place.
     cdef int hold(self, Work work) except -1
+    cdef int _start(self) except -1
 
     cdef Work _take(self)
     cdef int _wake(self) except -1

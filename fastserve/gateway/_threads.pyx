@@ -8,6 +8,9 @@ thread, and that one, when it runs and there is more, the next: a thread that gi
 middle of its work (it waits for a database) has its follower by then, and one that does not empties the queue by
 itself, without any other being woken in vain. The thread that ended last begins first: its memory is warm.
 
+A thread that waits for a client (hold) is of no use to other clients: another one works in its place until it goes on,
+as far as STAND_INS allows. Which of them is one too many then does not matter: the first that has nothing in hand ends.
+
 What a thread has to tell goes into a list, and the loop is told once that the list is not empty, through an eventfd.
 By the time that the loop runs, the list often has the news of many: one wakeup and one turn of the loop for all.
 """
@@ -32,6 +35,10 @@ cdef extern from "<unistd.h>" nogil:
     Py_ssize_t read(int fd, void* data, size_t size)
     Py_ssize_t write(int fd, const void* data, size_t size)
     int close(int fd)
+
+
+cdef enum:
+    STAND_INS = 28                  # threads in the place of others that wait for clients
 
 
 cdef class Work(Responder):
@@ -75,20 +82,20 @@ cdef class Threads:
     """
 
     def __init__(self, count: int, loop, logger, name: str = "wsgi"):
-        cdef Slot slot
         self.fd = -1
         self.loop = loop
         self.logger = logger
         self.idle = []
         self.news = []
-        self.slots = [Slot(f"{name}-{number + 1}") for number in range(count)]
+        self.slots = []
+        self.count = count
+        self.name = name
         self.fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC)
         if self.fd < 0:
             raise OSError("no eventfd")
         loop.add_reader(self.fd, self._listen)
-        for slot in self.slots:
-            slot.thread = threading.Thread(target=self._serve, args=(slot,), name=slot.name, daemon=True)
-            slot.thread.start()
+        for _ in range(count):
+            self._start()
 
     def __dealloc__(self):
         if self.fd >= 0:
@@ -114,7 +121,7 @@ cdef class Threads:
         while self.idle:
             PyThread_release_lock((<Slot> self.idle.pop()).idle)
         left = []
-        for slot in self.slots:
+        for slot in list(self.slots):
             slot.thread.join(0 if slot.work is not None else timeout)
             if slot.thread.is_alive():
                 left.append(slot)
@@ -183,6 +190,11 @@ cdef class Threads:
         """Perform what there is; the thread."""
         cdef Work work
         while True:
+            if len(self.slots) - self.away > self.count and not self.ending:
+                self.slots.remove(slot)
+                if self.first is not None:
+                    self._wake()
+                return
             work = self._take()
             if work is None:
                 if self.ending:
@@ -237,6 +249,26 @@ cdef class Threads:
         cdef Slot slot = work.slot
         work.held = True
         self.tell(work)
+        self.away += 1
+        if len(self.slots) - self.away < self.count and len(self.slots) < self.count + STAND_INS and not self.ending:
+            try:
+                self._start()
+            except RuntimeError as error:
+                self.logger.warning("No thread in the place of %s, which waits for a client: %s", slot.name, error)
         with nogil:
             PyThread_acquire_lock(slot.hold, 1)
+        self.away -= 1
+        return 0
+
+    cdef int _start(self) except -1:
+        cdef Slot slot
+        self.started += 1
+        slot = Slot(f"{self.name}-{self.started}")
+        slot.thread = threading.Thread(target=self._serve, args=(slot,), name=slot.name, daemon=True)
+        self.slots.append(slot)
+        try:
+            slot.thread.start()
+        except RuntimeError:
+            self.slots.remove(slot)
+            raise
         return 0

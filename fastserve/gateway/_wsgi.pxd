@@ -47,6 +47,8 @@ cdef class WsgiCall(Work):
     cdef int run(self) except -1
     # Take what has come of the body; True when that is all.
     cdef bint collect(self) except -1
+    # What has been received cannot be kept: nobody is called.
+    cdef int lose_body(self, object error) except -1
     # The request was cut short: nobody is called.
     cdef int give_up(self) except -1
     cdef int discard_body(self) except -1

@@ -79,6 +79,10 @@ cdef double now() noexcept:
     return time.tv_sec + time.tv_nsec * 1e-9
 
 
+cdef bytes _encoded(object text):
+    return bytes(text) if isinstance(text, bytes) else text.encode("latin-1")
+
+
 cdef bytes checked_piece(object piece):
     if type(piece) is bytes:
         return <bytes> piece
@@ -99,7 +103,10 @@ cdef tuple rest_of_file(object result):
         offset = file.tell() if hasattr(file, "tell") else os.lseek(fd, 0, os.SEEK_CUR)
     except (AttributeError, OSError, TypeError, ValueError):
         return None
-    return fd, offset, max(0, facts.st_size - offset)
+    if facts.st_size <= offset:
+        # What the kernel makes up when it is read, as in /proc, has no size.
+        return None
+    return fd, offset, facts.st_size - offset
 
 
 cdef bint is_made(object pieces) noexcept:
@@ -246,8 +253,10 @@ cdef class WsgiCall(Work):
             self.put(piece)
 
     def early_hints(self, headers, /) -> None:
-        """Send a response 103 with these fields, (name, value) tuples of str, as long as the response has not begun."""
-        self.hint([(name.encode("latin-1"), value.encode("latin-1")) for name, value in headers])
+        """Send a response 103 with these fields, (name, value) tuples of str or bytes, as long as the response has not
+        begun.
+        """
+        self.hint([(_encoded(name), _encoded(value)) for name, value in headers])
 
     # --- for those who run it
 
@@ -268,11 +277,27 @@ cdef class WsgiCall(Work):
 
     cdef bint collect(self) except -1:
         cdef Exchange exchange = self.exchange
-        if exchange.queued:
-            self.body.add(exchange.take())
-        if exchange.request_complete:
-            self.waiting = False
-        return not self.waiting
+        try:
+            if exchange.queued:
+                self.body.add(exchange.take())
+            if not exchange.request_complete:
+                return False
+            self.body.end()
+        except OSError as error:
+            self.gateway.logger.error(
+                "The body of %s cannot be kept in a temporary file: %s", request_line(exchange), error)
+            self.lose_body(error)
+            return False
+        self.waiting = False
+        return True
+
+    cdef int lose_body(self, object error) except -1:
+        cdef Exchange exchange = self.exchange
+        self.exchange = None
+        self.discard_body()
+        exchange.fail()
+        exchange.finished()
+        return exchange.stepped()
 
     cdef int give_up(self) except -1:
         cdef Exchange exchange = self.exchange

@@ -13,6 +13,8 @@ cdef class RequestBody:
     cdef readonly Py_ssize_t size   # bytes so far
 
     cdef int add(self, bytes data) except -1
+    # The last piece has been added. This and add() raise OSError where the disk has no room.
+    cdef int end(self) except -1
     # All of it as a binary file to read from, until discard().
     cdef object open(self)
     cdef int discard(self) except -1

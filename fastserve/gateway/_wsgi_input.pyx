@@ -5,6 +5,7 @@ name. A slow client occupies no thread this way, and the application reads witho
 which are most, share one file that is empty.
 """
 
+import contextlib
 import io
 import tempfile
 
@@ -79,6 +80,11 @@ cdef class RequestBody:
             self.pieces = None
         return 0
 
+    cdef int end(self) except -1:
+        if self.file is not None:
+            self.file.flush()
+        return 0
+
     cdef object open(self):
         cdef object file = self.file
         cdef list pieces = self.pieces
@@ -91,8 +97,11 @@ cdef class RequestBody:
         return io.BytesIO(pieces[0] if len(pieces) == 1 else b"".join(pieces))
 
     cdef int discard(self) except -1:
-        if self.file is not None:
-            self.file.close()
-            self.file = None
+        cdef object file = self.file
+        self.file = None
         self.pieces = None
+        if file is not None:
+            # What it has not written yet has no room perhaps.
+            with contextlib.suppress(OSError):
+                file.close()
         return 0

@@ -15,6 +15,8 @@ cdef class ThreadedGateway(WsgiGateway):
     cdef readonly double timeout_queue      # seconds that one may wait; 0 is for ever
     cdef readonly long refused              # calls that were answered with 503
     cdef public object on_refused           # called with a sentence for each of them; None or a callable
+    cdef Py_ssize_t late_calls              # that were begun before their body was there, and have not ended
+    cdef double quiet_until                 # on the loop's clock: a full disk is not told of again before
     cdef object sweeper                     # the loop's timer; None while nothing waits
 
     cdef int enqueue(self, ThreadCall call) except -1
@@ -31,7 +33,8 @@ cdef class ThreadCall(WsgiCall):
     cdef list fields                # T
     cdef bint under_way             # T: there are body bytes, the head can not be replaced any more
     cdef int64_t left               # T: bytes that Content-Length leaves, -1 if there is none
-    cdef bint bodiless              # L: a HEAD request; T: a status without a body
+    cdef bint is_head               # L: the request's method
+    cdef bint bodiless              # T: such a request, or a status without a body
     cdef list outbox                # of bytes; T appends, L takes all
     cdef list sending               # L: what it has taken from there
     cdef Py_ssize_t position        # L: how many of these are sent
@@ -45,6 +48,7 @@ cdef class ThreadCall(WsgiCall):
     cdef int spool                  # T: the descriptor of a temporary file, or -1
     cdef int64_t spool_end          # T: bytes written
     cdef int64_t spool_sent         # L: bytes of these that are sent
+    cdef bint no_spool              # T: the disk has no room
     # A file that the kernel is to send.
     cdef bint sends_files           # L: it would
     cdef bint is_file               # T: what is yielded are blocks of one
@@ -54,6 +58,7 @@ cdef class ThreadCall(WsgiCall):
     # A body that is read while the application runs.
     cdef bint late                  # the client waits for 100 Continue before it sends the body
     cdef bint asked                 # T: it may send it
+    cdef object lost                # L: why what it sent could not be kept, an OSError; or None
 
     # --- in the loop
     cdef int attend(self) except -1
@@ -70,7 +75,7 @@ cdef class ThreadCall(WsgiCall):
     cdef bint give_file(self, object result) except -1
     cdef int finish(self) except -1
     cdef bint account(self, bytes piece) except -1
-    cdef int overflow(self, bytes piece) except -1
+    cdef bint overflow(self, bytes piece) except -1
 
     # --- in either
     cdef bint has_room(self) noexcept

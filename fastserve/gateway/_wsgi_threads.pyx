@@ -2,15 +2,16 @@
 
 A request is read as a whole before it waits for a thread, and what the application yields is put into the call's
 outbox, so no client can occupy a thread by being slow: beyond OUTBOX_SIZE bytes that the client has not taken, the rest
-goes to a temporary file, and only when there is too much in such files does the thread wait. A list or tuple of pieces
-is in memory as it is, and is not copied.
+goes to a temporary file, and only when there is too much in such files, or no room, does the thread wait. A list or
+tuple of pieces is in memory as it is, and is not copied.
 
 Calls wait in order. Where too many wait, or one has waited too long, it is answered with 503 in the application's
 place. A client that leaves ends the iteration over the response, with close(); what the application is in the middle of
 is never interrupted.
 
 With `Expect: 100-continue` the application is called at once, and the client is asked for the body when the application
-reads from it. Only there does a thread wait for a client.
+reads from it. A thread waits for a client only there, as far as LATE_CALLS allows, and where there is too much in
+temporary files; another works in its place.
 
 The thread has the call's fields for itself, but for those that say otherwise, and never touches the exchange: that is
 the loop's. Both act under the interpreter's lock, and no statement that matters gives it up in the middle.
@@ -55,6 +56,7 @@ cdef extern from *:
 cdef enum:
     OUTBOX_SIZE = 262144            # bytes of a response in memory that the client has not taken
     BLOCK = 65536                   # bytes read from there at a time
+    LATE_CALLS = 14                 # calls that may read a body which has not been sent yet
 
 cdef bytes EMPTY = b""
 cdef list NOTHING = []              # stays empty: what is looked through, and not appended to
@@ -157,21 +159,26 @@ cdef class ThreadedGateway(WsgiGateway):
         call.spool = call.file = -1
         call.sends_files = exchange.sends_files()
         call.left = -1
-        call.bodiless = exchange.method == "HEAD"
+        call.bodiless = call.is_head = exchange.method == "HEAD"
         exchange.responder = call
         exchange.text_fields = exchange.measure = True
         if exchange.request_complete:
             return call.run()
         call.body = RequestBody()
         call.waiting = True
-        if exchange.minor and not exchange.queued and _expects(exchange.fields):
+        if exchange.minor and not exchange.queued and _expects(exchange.fields) and self.late_calls < LATE_CALLS:
             call.late = True
+            self.late_calls += 1
             return call.run()
         exchange.want_body()
         return call.body_arrived()
 
     cdef int enqueue(self, ThreadCall call) except -1:
-        if self.threads.waiting >= self.limit_queue:
+        # Of a burst, those that a free thread is about to take do not wait.
+        if (
+            self.threads.waiting >= self.limit_queue
+            and self.threads.waiting >= self.limit_queue + len(self.threads.slots) - self.busy
+        ):
             return self.refuse(call, f"{self.threads.waiting} requests wait for a thread already")
         call.since = now()
         if self.timeout_queue and self.sweeper is None:
@@ -202,6 +209,8 @@ cdef class ThreadedGateway(WsgiGateway):
         call.exchange = None
         call.prepared = None
         call.discard_body()
+        if call.late:
+            self.late_calls -= 1
         if not exchange.detached:
             exchange.start(503, [("content-type", "text/plain; charset=utf-8"), ("retry-after", "1")], False)
             exchange.body(b"Service Unavailable", False)
@@ -304,6 +313,14 @@ cdef class ThreadCall(WsgiCall):
         if self.late:
             return (<ThreadedGateway> self.gateway).threads.release(self)
         return self.run()
+
+    cdef int lose_body(self, object error) except -1:
+        if not self.late:
+            return WsgiCall.lose_body(self, error)
+        # The application hears of it where it reads.
+        self.lost = error
+        self.discard_body()
+        return (<ThreadedGateway> self.gateway).threads.release(self)
 
     cdef int disconnected(self) except -1:
         if self.waiting and not self.late:
@@ -447,6 +464,8 @@ cdef class ThreadCall(WsgiCall):
         self.outbox = self.sending = NOTHING
         self.position = 0
         self.discard_body()
+        if self.late:
+            (<ThreadedGateway> self.gateway).late_calls -= 1
         if self.file >= 0:
             os.close(self.file)
             self.file = -1
@@ -583,10 +602,9 @@ cdef class ThreadCall(WsgiCall):
         if not self.account(piece) or self.over:
             return 0
         while self.size >= OUTBOX_SIZE or self.spool_sent < self.spool_end:
-            if self.gone:
+            if self.gone or (self.ending and self.no_spool):
                 return 0
-            if self.has_room() or self.ending:
-                self.overflow(piece)
+            if (self.has_room() or self.ending) and self.overflow(piece):
                 return gateway.threads.tell(self)
             gateway.threads.hold(self)
         self.under_way = True
@@ -599,19 +617,31 @@ cdef class ThreadCall(WsgiCall):
         cdef int64_t spooled = self.spool_end - self.spool_sent
         if spooled == 0 and self.size < OUTBOX_SIZE:
             return True
+        if self.no_spool:
+            return False
         # One response may have a quarter of what there is for all.
         return gateway.spooled < gateway.limit_spool and spooled < gateway.limit_spool // 4
 
-    cdef int overflow(self, bytes piece) except -1:
+    cdef bint overflow(self, bytes piece) except -1:
+        # Returns False where the disk has no room: the client is waited for then.
+        cdef ThreadedGateway gateway = <ThreadedGateway> self.gateway
         cdef Py_ssize_t done = 0
-        if self.spool < 0:
-            with tempfile.TemporaryFile() as file:
-                self.spool = os.dup(file.fileno())
-        while done < PyBytes_GET_SIZE(piece):
-            done += os.write(self.spool, memoryview(piece)[done:])
+        try:
+            if self.spool < 0:
+                with tempfile.TemporaryFile() as file:
+                    self.spool = os.dup(file.fileno())
+            while done < PyBytes_GET_SIZE(piece):
+                done += os.pwrite(self.spool, memoryview(piece)[done:], self.spool_end + done)
+        except OSError as error:
+            self.no_spool = True
+            if gateway.loop.time() >= gateway.quiet_until:
+                gateway.quiet_until = gateway.loop.time() + 10.0
+                gateway.logger.warning(
+                    "Responses cannot be kept in temporary files, their threads wait for slow clients: %s", error)
+            return False
         self.spool_end += done
-        (<ThreadedGateway> self.gateway).spooled += done
-        return 0
+        gateway.spooled += done
+        return True
 
     cdef int begin(self, int status, bytes reason, object fields) except -1:
         cdef list checked = list(fields)
@@ -620,8 +650,7 @@ cdef class ThreadCall(WsgiCall):
             raise RuntimeError(f"Invalid HTTP status code {status}.")
         if reason is not None and not _is_made_of(reason.decode("latin-1"), CHAR_TEXT):
             raise RuntimeError("Invalid HTTP reason phrase.")
-        if status == 204 or status == 304:
-            self.bodiless = True
+        self.bodiless = self.is_head or status == 204 or status == 304
         self.status = status
         self.reason = reason
         self.left = length
@@ -632,6 +661,8 @@ cdef class ThreadCall(WsgiCall):
         return self.under_way
 
     cdef int hint(self, list fields) except -1:
+        if self.under_way:
+            return 0
         if self.hints is None:
             self.hints = []
         self.hints.append(fields)
@@ -642,6 +673,8 @@ cdef class ThreadCall(WsgiCall):
         if self.waiting:
             self.asked = True
             (<ThreadedGateway> self.gateway).threads.hold(self)
+        if self.lost is not None:
+            raise self.lost
         if self.gone or self.body is None or self.waiting:
             raise ConnectionError("The client went away before the request was complete.")
         return self.body.open()

@@ -195,7 +195,10 @@ cdef class ResponseWriter:
         if facts.chunked and facts.content_length >= 0:
             raise RuntimeError("Response has both Content-Length and Transfer-Encoding.")
         if status == 204 and facts.content_length > 0:
-            raise RuntimeError("Response with status 204 has a Content-Length.")
+            if not text:
+                raise RuntimeError("Response with status 204 has a Content-Length.")
+            # WSGI frameworks count the bytes of whatever they are given; none is sent.
+            facts.content_length = -1
         return 0
 
     cdef int write_switch(self, Buffer out, object fields) except -1:
@@ -287,17 +290,21 @@ cdef class ResponseWriter:
                 elif name_size == 17 and memcmp(target, "transfer-encoding", 17) == 0:
                     if not _is(<const char*> source, value_size, "chunked", 7):
                         raise RuntimeError("Response has a Transfer-Encoding other than chunked.")
-                    # Written again where the framing is decided: the client may be one that cannot have it.
-                    facts.chunked = True
+                    # Written again where the framing is decided: the client may be one that cannot have it. A WSGI
+                    # application does not decide it (PEP 3333), and only passes on what another server said.
+                    facts.chunked = not text
                     continue
                 elif name_size == 10 and memcmp(target, "connection", 10) == 0:
-                    facts.connection = True
                     if _is(<const char*> source, value_size, "close", 5):
                         facts.close = True
                     elif memchr(source, c",", value_size) is not NULL:
                         for option in (<const char*> source)[:value_size].split(b","):
                             if option.strip().lower() == b"close":
                                 facts.close = True
+                    if text and not facts.close:
+                        # Nor this.
+                        continue
+                    facts.connection = True
                 elif name_size == 4 and memcmp(target, "date", 4) == 0:
                     own |= OWN_DATE
                 elif name_size == 6 and memcmp(target, "server", 6) == 0:

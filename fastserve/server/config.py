@@ -169,8 +169,17 @@ class Config(Settings):
         """Load certificates, import the application, call it if it is a factory, and find out its interface."""
         self.load_certificates()
         app = self._from_factory(self.load_app())
+        if not callable(app):
+            self._fail(
+                "Error loading ASGI app. It is not callable, but %s.", "None" if app is None else type(app).__name__
+            )
         if self.interface == "auto":
             self.interface = interface.detect(app)
+            if interface.is_unclear(app):
+                logger.warning(
+                    "Nothing about the application says which interface it speaks; it is served as ASGI 2. "
+                    "If it speaks another, --interface wsgi or asgi3 says so."
+                )
         if self.interface == "asgi2":
             app = interface.from_asgi2(app)
         if self.interface != "wsgi":

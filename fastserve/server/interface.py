@@ -17,10 +17,21 @@ def detect(app: Any) -> Interface:
     ASGI 3; a class is if it is awaitable.
 
     Everything else would be ASGI 2. Of those, the ones that cannot be called with a scope alone are told apart by
-    what they can be called with: `(environ, start_response)` is WSGI, `(scope, receive, send)` ASGI 3. A function that
-    can be called with anything is what the one callable that it encloses is; one that takes a first argument and any
-    others is WSGI, unless it calls the first `scope`.
+    what they can be called with: `(environ, start_response)` is WSGI, `(scope, receive, send)` ASGI 3. What can be
+    called with anything is what the callables are that it encloses, if they agree: a decorator's function, the
+    application in an attribute of middleware. A function that takes a first argument and any others is WSGI, unless it
+    calls the first `scope`.
     """
+    return _detect(app, frozenset()) or "asgi2"
+
+
+def is_unclear(app: Any) -> bool:
+    """Whether nothing about `app` says which interface it speaks."""
+    return _detect(app, frozenset()) is None
+
+
+def _detect(app: Any, around: frozenset[int]) -> Interface | None:
+    # `around` are the identities of what encloses the application.
     if inspect.isclass(app):
         if hasattr(app, "__await__"):
             return "asgi3"
@@ -33,8 +44,9 @@ def detect(app: Any) -> Interface:
         return "wsgi"
     if takes_anything(app):
         # Its parameters say nothing; what it calls may.
-        verdicts = {detect(inner) for inner in _enclosed(app)}
-        return verdicts.pop() if len(verdicts) == 1 else "asgi2"
+        around |= {id(app)}
+        verdicts = {_detect(inner, around) for inner in _enclosed(app) if id(inner) not in around}
+        return verdicts.pop() if len(verdicts) == 1 else None
     if not _takes(signature, 1) or _takes_more(signature):
         if _takes(signature, 2):
             return "wsgi"
@@ -53,7 +65,9 @@ def takes_anything(app: Any) -> bool:
 
 
 def _enclosed(app: Any) -> list[Any]:
-    """The callables that the function `app` was made around."""
+    """The callables that the function `app` was made around, or that the object `app` has."""
+    if not (inspect.isroutine(app) or inspect.isclass(app)):
+        return [each for each in getattr(app, "__dict__", {}).values() if callable(each)]
     found = []
     for cell in getattr(app, "__closure__", None) or ():
         with contextlib.suppress(ValueError):

@@ -5,6 +5,7 @@ import contextvars
 import io
 import logging
 import sys
+import tempfile
 from collections.abc import Callable, Iterator
 from typing import Any
 from wsgiref.validate import validator
@@ -150,6 +151,20 @@ def test_environ_on_a_unix_socket(bench):
     assert (seen["wsgi.url_scheme"], "REMOTE_PORT" in seen) == ("https", False)
 
 
+def test_environ_over_tls(bench):
+    """PEP 3333 recommends Apache's variables; ASGI's extension knows some of them."""
+    facts: dict[str, Any] = {"tls_version": 0x0304, "client_cert_chain": (), "client_cert_name": None}
+    endpoint = Endpoint(("127.0.0.1", 50000), ("127.0.0.1", 8443), "https", tls=facts)
+    seen = environ_of(bench, GET, endpoint)
+    variables = {key: value for key, value in seen.items() if key.startswith(("SSL_", "HTTPS"))}
+    assert variables == {"HTTPS": "on", "SSL_PROTOCOL": "TLSv1.3", "SSL_CLIENT_VERIFY": "NONE"}
+    facts |= {"client_cert_chain": ("PEM of the client", "PEM of its authority"), "client_cert_name": "CN=\u20ac"}
+    seen = environ_of(bench, GET, Endpoint(("127.0.0.1", 50000), ("127.0.0.1", 8443), "https", tls=facts))
+    assert (seen["SSL_CLIENT_VERIFY"], seen["SSL_CLIENT_CERT"]) == ("SUCCESS", "PEM of the client")
+    assert seen["SSL_CLIENT_S_DN"] == "CN=\xe2\x82\xac"
+    assert not [key for key in environ_of(bench, GET) if key.startswith(("SSL_", "HTTPS"))]
+
+
 @pytest.mark.parametrize(
     ("root_path", "prefix", "target", "script_name", "path_info"),
     [
@@ -241,6 +256,25 @@ def test_body_in_pieces(bench, size, framing):
     expected = io.BytesIO(lines)
     assert got == [(expected.readline(), expected.read(3), expected.readlines(), b"")]
     assert stream.take().endswith(b"hello")
+
+
+def full_disk(*args, **kwargs):
+    """In place of `tempfile.TemporaryFile`."""
+    return open("/dev/full", "w+b")
+
+
+@pytest.mark.parametrize("size", [1_500_000, 3_000_000])
+def test_body_that_the_disk_has_no_room_for(bench, caplog, monkeypatch, size):
+    monkeypatch.setattr(tempfile, "TemporaryFile", full_disk)
+    bench.serve(hello)
+    stream = bench.connect()
+    stream.feed(b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n" % size)
+    for _ in range(0, size, 50_000):
+        stream.feed(b"x" * 50_000)
+    assert stream.take().startswith(b"HTTP/1.1 500 Internal Server Error\r\n")
+    assert [record.getMessage() for record in caplog.records] == [
+        "The body of POST / cannot be kept in a temporary file: [Errno 28] No space left on device"
+    ]
 
 
 def test_expect(bench):
@@ -502,6 +536,16 @@ def test_early_hints(bench):
     assert b"103" not in bench.answer(application, b"GET / HTTP/1.0\r\n\r\n")
 
 
+def test_early_hints_of_bytes(bench):
+    """gunicorn takes both."""
+
+    def application(environ, start_response):
+        environ["wsgi.early_hints"]([(b"Link", b"</a>")])
+        return hello(environ, start_response)
+
+    assert bench.answer(application).startswith(b"HTTP/1.1 103 Early Hints\r\nlink: </a>\r\n\r\nHTTP/1.1 200 OK\r\n")
+
+
 def test_early_hints_that_are_too_late(bench):
     def application(environ, start_response):
         start_response("200 OK", [("Content-Type", "text/plain")])
@@ -653,6 +697,42 @@ def test_the_standard_librarys_validator_is_content(bench, caplog, application, 
             body = b"".join(body.split(b"\r\n")[1::2])
         assert body == b"hello"
     assert caplog.messages == []
+
+
+@pytest.mark.parametrize(
+    ("status", "fields", "request_", "expected"),
+    [
+        ("204 No Content", [("Content-Length", "4")], GET, b"HTTP/1.1 204 No Content\r\n\r\n"),
+        (
+            "200 OK",
+            [("Transfer-Encoding", "Chunked"), ("Content-Length", "4")],
+            GET,
+            b"HTTP/1.1 200 OK\r\ncontent-length: 4\r\n\r\nbody",
+        ),
+        ("200 OK", [("transfer-encoding", "chunked")], GET, b"HTTP/1.1 200 OK\r\ncontent-length: 4\r\n\r\nbody"),
+        ("200 OK", [("Connection", "keep-alive")], GET, b"HTTP/1.1 200 OK\r\ncontent-length: 4\r\n\r\nbody"),
+        (
+            "200 OK",
+            [("Connection", "keep-alive")],
+            b"GET / HTTP/1.0\r\n\r\n",
+            b"HTTP/1.1 200 OK\r\ncontent-length: 4\r\nconnection: close\r\n\r\nbody",
+        ),
+        (
+            "200 OK",
+            [("Connection", "x, Close")],
+            GET,
+            b"HTTP/1.1 200 OK\r\nconnection: x, Close\r\ncontent-length: 4\r\n\r\nbody",
+        ),
+    ],
+)
+def test_fields_of_the_connection_are_the_servers(bench, status, fields, request_, expected):
+    """What frameworks add, and what naive proxies pass on: the body decides how it is framed."""
+
+    def application(environ, start_response):
+        start_response(status, fields)
+        return [b"body"]
+
+    assert bench.answer(application, request_) == expected
 
 
 # --- errors

@@ -4,6 +4,7 @@ import asyncio
 import logging
 import re
 import sys
+import tempfile
 import threading
 from collections.abc import Awaitable, Callable
 from typing import Any
@@ -139,6 +140,31 @@ def bodiless(environ, start_response):
     return [b"ignored"]
 
 
+def bodiless_with_length(environ, start_response):
+    start_response("204 No Content", [("Content-Length", "7")])
+    return [b"ignored"]
+
+
+def bodiless_at_first(environ, start_response):
+    start_response("304 Not Modified", [])
+    try:
+        raise ValueError
+    except ValueError:
+        start_response("500 Oops", TEXT, sys.exc_info())
+    return [b"sorry"]
+
+
+def framed(environ, start_response):
+    start_response("200 OK", [*TEXT, ("Transfer-Encoding", "chunked"), ("Content-Length", "5"), ("Connection", "x")])
+    return [b"hello"]
+
+
+def hinted_too_late(environ, start_response):
+    start_response("200 OK", TEXT)(b"hel")
+    environ["wsgi.early_hints"]([("Link", "</a>")])
+    return [b"lo"]
+
+
 def echo(environ, start_response):
     start_response("200 OK", TEXT)
     return [
@@ -152,6 +178,7 @@ def echo(environ, start_response):
 
 HEAD = b"HTTP/1.1 200 OK\r\ncontent-type: text/plain\r\n"
 POST = b"POST / HTTP/1.1\r\nHost: x\r\n"
+EXPECTING = POST + b"Content-Length: 5\r\nExpect: 100-continue\r\n\r\n"
 
 
 @pytest.mark.parametrize(
@@ -165,6 +192,9 @@ POST = b"POST / HTTP/1.1\r\nHost: x\r\n"
         (replaced, GET, b"HTTP/1.1 500 Oops\r\ncontent-type: text/plain\r\ncontent-length: 5\r\n\r\nsorry"),
         (hinted, GET, b"HTTP/1.1 103 Early Hints\r\nlink: </a>\r\n\r\n" + HEAD + b"content-length: 5\r\n\r\nhello"),
         (bodiless, GET, b"HTTP/1.1 204 No Content\r\n\r\n"),
+        (bodiless_with_length, GET, b"HTTP/1.1 204 No Content\r\n\r\n"),
+        (bodiless_at_first, GET, b"HTTP/1.1 500 Oops\r\ncontent-type: text/plain\r\ncontent-length: 5\r\n\r\nsorry"),
+        (framed, GET, HEAD + b"content-length: 5\r\n\r\nhello"),
         (lambda environ, start: (start("200 OK", TEXT), ())[1], GET, HEAD + b"content-length: 0\r\n\r\n"),
         (echo, POST + b"Content-Length: 5\r\n\r\na\nbcd", b"a\n|bcd|5"),
         (echo, POST + b"Transfer-Encoding: chunked\r\n\r\n2\r\na\n\r\n3\r\nbcd\r\n0\r\n\r\n", b"a\n|bcd|5"),
@@ -179,10 +209,16 @@ def test_answers(run, application, request_, expected):
         assert b"".join(body.split(b"\r\n")[1::2]) == expected
 
 
-@pytest.mark.parametrize(("application", "body"), [(generated, b"hello"), (written, b"hello!")])
+@pytest.mark.parametrize(
+    ("application", "body"), [(generated, b"hello"), (written, b"hello!"), (hinted_too_late, b"hello")]
+)
 def test_streamed_answers(run, application, body):
     answer = run(application, lambda bench: bench.answer(b"GET / HTTP/1.0\r\n\r\n"))
     assert answer.partition(b"\r\n\r\n")[2] == body
+
+
+def test_early_hints_that_are_too_late(run):
+    assert b"103" not in run(hinted_too_late, lambda bench: bench.answer())
 
 
 def test_pieces_leave_as_they_are_yielded(run):
@@ -333,6 +369,24 @@ def test_too_many_wait(run):
     assert refusals[0] == "Service unavailable: 1 requests wait for a thread already; 1 threads are busy."
 
 
+@pytest.mark.parametrize("limit_queue", [0, 1])
+def test_a_burst_waits_for_no_free_thread(run, limit_queue):
+    """Requests that come at once wait only beyond what the threads take."""
+    gate = Gate()
+
+    async def scenario(bench):
+        for number in range(3):
+            bench.connect(get(f"/{number}"))
+        refused = bench.gateway.refused
+        gate.open.set()
+        await bench.quiet()
+        return refused, bench.refusals
+
+    refused, refusals = run(gate, scenario, threads=2, limit_queue=limit_queue)
+    assert refused == 1 - limit_queue
+    assert [line.partition(":")[0] for line in refusals] == ["Service unavailable"] * refused
+
+
 def test_waited_too_long(run):
     gate = Gate()
 
@@ -416,6 +470,122 @@ def test_too_much_in_files_makes_the_thread_wait(run):
     assert run(application, scenario, limit_spool=2_000_000).partition(b"\r\n\r\n")[2] == whole
 
 
+def test_slow_clients_leave_a_thread_for_others(run):
+    """More is yielded than may be kept for those who do not read it: their threads wait, and others work."""
+
+    def application(environ, start_response):
+        start_response("200 OK", TEXT)
+        if environ["PATH_INFO"] == "/free":
+            return [threading.current_thread().name.encode()]
+        return (b"x" * 50_000 for _ in range(40))
+
+    async def scenario(bench):
+        slow = [bench.connect(GET, capacity=0) for _ in range(3)]
+        await bench.until(lambda: bench.gateway.spooled >= 400_000)
+        free = bench.connect(get("/free"))
+        await bench.until(lambda: free.writes)
+        while bench.worker.tasks:
+            await asyncio.sleep(0)
+            for stream in slow:
+                stream.drain()
+        answers = {(await bench.answer(get("/free")))[-6:] for _ in range(10)}
+        await bench.until(lambda: len([thread for thread in threading.enumerate() if "wsgi" in thread.name]) <= 1)
+        return free.take(), answers
+
+    first, answers = run(application, scenario, threads=1, limit_spool=500_000)
+    assert first.startswith(b"HTTP/1.1 200 OK\r\n")
+    assert len(answers) == 1
+
+
+def test_body_that_does_not_come_leaves_a_thread_for_others(run):
+    async def scenario(bench):
+        slow = [bench.connect(EXPECTING) for _ in range(50)]
+        await bench.until(lambda: all(stream.writes for stream in slow))
+        answer = bench.connect(get("/free"))
+        await bench.until(lambda: answer.writes)
+        for stream in slow:
+            stream.feed(b"abcde")
+        await bench.quiet()
+        return answer.take(), [stream.take() for stream in slow]
+
+    def application(environ, start_response):
+        return hello(environ, start_response) if environ["PATH_INFO"] == "/free" else echo(environ, start_response)
+
+    answer, answers = run(application, scenario, threads=1)
+    assert answer.endswith(b"hello")
+    assert all(b"abcde" in each for each in answers)
+
+
+def full_disk(*args, **kwargs):
+    """In place of `tempfile.TemporaryFile`."""
+    return open("/dev/full", "w+b")
+
+
+def test_response_that_the_disk_has_no_room_for(run, caplog, monkeypatch):
+    monkeypatch.setattr(tempfile, "TemporaryFile", full_disk)
+    whole = pattern(3_000_000)[:3_000_000]
+
+    def application(environ, start_response):
+        start_response("200 OK", [("Content-Length", str(len(whole)))])
+        return (whole[start : start + 50_000] for start in range(0, len(whole), 50_000))
+
+    async def scenario(bench):
+        stream = bench.connect(GET, capacity=0)
+        got = b""
+        while bench.worker.tasks:
+            await asyncio.sleep(0)
+            stream.drain()
+            got += stream.take()
+        stream.drain()
+        return got + stream.take()
+
+    assert run(application, scenario).partition(b"\r\n\r\n")[2] == whole
+    assert [record.getMessage() for record in caplog.records] == [
+        "Responses cannot be kept in temporary files, their threads wait for slow clients: "
+        "[Errno 28] No space left on device"
+    ]
+
+
+def test_response_that_the_disk_has_no_room_for_at_the_end(run, caplog, monkeypatch):
+    monkeypatch.setattr(tempfile, "TemporaryFile", full_disk)
+    closed = threading.Event()
+
+    def application(environ, start_response):
+        start_response("200 OK", TEXT)
+        try:
+            while True:
+                yield b"x" * 50_000
+        finally:
+            closed.set()
+
+    async def scenario(bench):
+        bench.connect(GET, capacity=0)
+        await bench.until(lambda: caplog.records)
+        bench.worker.cancel()
+        await bench.until(closed.is_set)
+
+    run(application, scenario)
+
+
+@pytest.mark.parametrize("expectation", [b"", b"Expect: 100-continue\r\n"])
+def test_body_that_the_disk_has_no_room_for(run, caplog, monkeypatch, expectation):
+    monkeypatch.setattr(tempfile, "TemporaryFile", full_disk)
+
+    async def scenario(bench):
+        stream = bench.connect(POST + b"Content-Length: 2000000\r\n" + expectation + b"\r\n")
+        await bench.until(lambda: stream.writes or not expectation)
+        for _ in range(40):
+            stream.feed(b"x" * 50_000)
+        await bench.quiet()
+        return stream.take()
+
+    answer = run(echo, scenario)
+    assert b"HTTP/1.1 500 Internal Server Error\r\n" in answer
+    assert caplog.records[0].getMessage() == (
+        "The body of POST / cannot be kept in a temporary file: [Errno 28] No space left on device"
+    )
+
+
 @pytest.mark.parametrize("limit_spool", [2**28, 1_000_000])
 def test_client_that_leaves_ends_the_iteration(run, limit_spool):
     closed = threading.Event()
@@ -459,8 +629,6 @@ def test_client_that_leaves_while_it_waits_is_not_served(run):
 
 
 # --- Expect: 100-continue
-
-EXPECTING = POST + b"Content-Length: 5\r\nExpect: 100-continue\r\n\r\n"
 
 
 def test_first_read_asks_for_the_body(run):

@@ -7,7 +7,7 @@ import sys
 import pytest
 
 from tests.process.conftest import PACKAGE_ROOT
-from tests.wsgi.apps.ways import ASGI, WAYS
+from tests.wsgi.apps.ways import ASGI, NO_APPLICATION, UNCLEAR, WAYS
 from tests.wsgi.client import ask
 from tests.wsgi.conftest import SUBJECT
 
@@ -39,6 +39,22 @@ def test_an_application_whose_signature_says_nothing(start, options):
     process = start("tests.wsgi.apps.rules:checked", "--port", "0", *options)
     assert ask(process, "/hello").body == b"hello"
     assert process.stop() == 0
+
+
+def test_what_cannot_be_known_is_said(start):
+    process = start(f"tests.wsgi.apps.{UNCLEAR}", "--port", "0")
+    process.wait_for("^WARNING: .*served as ASGI 2.*--interface wsgi")
+    assert process.stop() == 0
+    told = start(f"tests.wsgi.apps.{UNCLEAR}", "--port", "0", "--interface", "wsgi")
+    assert ask(told, "/").body == b"hello"
+    told.stop()
+    assert not [line for line in told.stderr if "WARNING" in line]
+
+
+def test_what_is_no_application_does_not_start(start):
+    process = start(f"tests.wsgi.apps.{NO_APPLICATION}", "--port", "0")
+    process.wait_for("^ERROR: .*not callable, but dict")
+    assert process.wait() == 3
 
 
 def test_a_factory_that_is_named(start):

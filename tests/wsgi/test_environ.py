@@ -172,6 +172,8 @@ def test_tls_prefix_and_workers(elsewhere, tls, mode):
     target = "/base/environ/x" if SUBJECT == "gunicorn" else "/environ/x"
     environ = environ_of(elsewhere, target, tls=tls)
     assert environ["wsgi.url_scheme"] == "https"
+    if SUBJECT == "fastserve":
+        assert (environ["HTTPS"], environ["SSL_PROTOCOL"], environ["SSL_CLIENT_VERIFY"]) == ("on", "TLSv1.3", "NONE")
     assert environ["wsgi.multiprocess"] == "True"
     assert environ["wsgi.multithread"] == str(mode == "threads")
     assert (environ["SCRIPT_NAME"], environ["PATH_INFO"]) == ("/base", "/environ/x")

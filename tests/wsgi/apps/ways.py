@@ -35,6 +35,7 @@ WAYS = {
     "WhiteNoise": "stack:app",
     "the validator": "rules:checked",
     "WebOb": "ways:webob_view",
+    "middleware that passes anything on": "ways:passing_on",
 }
 ASGI = {
     "ASGI 3": "ways:asgi3",
@@ -47,7 +48,10 @@ ASGI = {
     "Falcon over ASGI": "ways:falcon_asgi",
     "ASGI 2": "ways:asgi2",
     "ASGI 2, a class": "ways:Asgi2",
+    "ASGI 3 in middleware that passes anything on": "ways:passing_on_asgi3",
 }
+UNCLEAR = "ways:unclear"
+NO_APPLICATION = "ways:WAYS"
 
 
 def function(environ, start_response):
@@ -97,6 +101,22 @@ instance = Application()
 bound = instance.run
 
 
+class PassingOn:
+    def __init__(self, app):
+        self.app = app
+        self.outermost = self
+
+    def __call__(self, *args, **kwargs):
+        return self.app(*args, **kwargs)
+
+
+passing_on = PassingOn(PassingOn(function))
+
+
+def unclear(*args):
+    return function(*args)
+
+
 class PerRequest:
     def __init__(self, environ, start_response):
         self._pieces = function(environ, start_response)
@@ -118,6 +138,7 @@ class Asgi3:
 
 asgi3_instance = Asgi3()
 asgi3_decorated = functools.partial(asgi3)
+passing_on_asgi3 = PassingOn(asgi3)
 
 
 def create_asgi3():
