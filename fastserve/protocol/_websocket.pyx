@@ -19,6 +19,7 @@ import base64
 import binascii
 import hashlib
 import logging
+import re
 
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
 
@@ -55,6 +56,7 @@ cdef double DRAIN_TIMEOUT = 2.0     # the same when the worker stops
 cdef double LINGER = 2.0            # seconds for the peer to read why we close
 cdef bytes GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 cdef bytes PING = b"ping"
+cdef object TOKEN = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 cdef tuple NOTHING = (None, None)
 cdef frozenset OURS = frozenset((b"upgrade", b"connection", b"sec-websocket-accept", b"sec-websocket-extensions"))
 cdef list UPGRADE_REQUIRED = [
@@ -112,6 +114,8 @@ cdef class WebSocketUpgrade(Upgrade):
         cdef list versions = []
         cdef list extensions = []
         cdef list subprotocols = []
+        cdef tuple agreed = NOTHING
+        cdef bint names_protocols = False
         cdef str problem = None
         for name, value in exchange.fields:
             if name == b"sec-websocket-key":
@@ -121,7 +125,8 @@ cdef class WebSocketUpgrade(Upgrade):
             elif name == b"sec-websocket-extensions":
                 extensions.append(value)
             elif name == b"sec-websocket-protocol":
-                subprotocols += [token.strip().decode("latin-1") for token in value.split(b",") if token.strip()]
+                names_protocols = True
+                subprotocols += [token for part in value.split(b",") if (token := part.strip(b" \t"))]
         if exchange.method != "GET":
             problem = "the method of a WebSocket handshake is GET"
         elif not exchange.request_complete:
@@ -131,14 +136,21 @@ cdef class WebSocketUpgrade(Upgrade):
             return None
         elif len(keys) != 1 or not _is_nonce(keys[0]):
             problem = "the Sec-WebSocket-Key of a WebSocket handshake is 16 bytes in base64"
+        elif names_protocols and not (subprotocols and all([TOKEN.fullmatch(token) for token in subprotocols])):
+            problem = "the Sec-WebSocket-Protocol of a WebSocket handshake is a list of tokens"
+        elif extensions:
+            try:
+                agreed = negotiate(extensions)
+            except ValueError:
+                problem = "the Sec-WebSocket-Extensions of a WebSocket handshake are malformed"
         if problem is not None:
             http._reject(400, problem, b"")
             return None
         websocket = Http1WebSocket.__new__(Http1WebSocket)
         websocket.exchange = exchange
         websocket.upgrade = self
-        websocket.subprotocols = subprotocols
-        websocket.offer = (keys[0], *(negotiate(extensions) if extensions and self.per_message_deflate else NOTHING))
+        websocket.subprotocols = [token.decode("ascii") for token in subprotocols]
+        websocket.offer = (keys[0], *(agreed if self.per_message_deflate else NOTHING))
         exchange.websocket = websocket
         return None
 
