@@ -23,7 +23,7 @@ FUZZ_SECONDS ?= 60
 export FASTSERVE_BUILD_JOBS = $(JOBS)
 
 .DEFAULT_GOAL := help
-.PHONY: help serve build build-tests debug test asan check format fuzz bench compare instructions soak wheel docs clean distclean orphans
+.PHONY: help serve build build-tests debug test asan check format fuzz bench compare instructions soak neon wheel docs clean distclean orphans
 .DELETE_ON_ERROR:
 
 help:
@@ -39,6 +39,7 @@ help:
 	@echo 'make compare  two commits under load, as a ratio       A=main~1 B=main ARGS="--scenario small"'
 	@echo 'make instructions  instructions per request against the recorded ones   ARGS=--record'
 	@echo 'make soak     lost requests while workers are restarted, killed, added   ARGS="--server fastserve --seconds 10"'
+	@echo 'make neon     the vector code for aarch64 against its scalar twin, under an emulator'
 	@echo 'make wheel    dist/: a source archive, and a wheel built from it'
 	@echo 'make docs     bring the generated parts of the documentation up to date'
 	@echo 'make clean    remove what was built; distclean: and the virtual environments'
@@ -162,6 +163,18 @@ instructions: build
 
 soak: $(VENV)/.stamp-test build
 	$(PY) -m bench.soak $(ARGS)
+
+# The vector code of a processor that is not here. Where it is: make neon NEON_CC=cc NEON_RUN=
+NEON_CC ?= aarch64-linux-gnu-gcc
+NEON_RUN ?= qemu-aarch64-static
+
+neon:
+	@for tool in $(NEON_CC) $(NEON_RUN); do command -v $$tool > /dev/null || { echo "no $$tool" \
+	    '(Debian, Ubuntu: install gcc-aarch64-linux-gnu, libc6-dev-arm64-cross and qemu-user-static)' >&2; exit 1; }; done
+	@mkdir -p build
+	$(NEON_CC) -std=c11 -O2 -static -Wall -Wextra -Wno-unused-function -Wno-unused-parameter -Werror -Ifastserve \
+	    tests/parser/vectors.c -o build/vectors
+	$(NEON_RUN) build/vectors
 
 # --- what is handed out
 

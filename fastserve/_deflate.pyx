@@ -100,7 +100,7 @@ cdef class Deflate:
 
 
 cdef list _offers(bytes value):
-    """[(name, [(parameter, value or None)])] of a field value; empty if it is malformed."""
+    """[(name, [(parameter, value or None)])] of a field value. Raises ValueError if it is malformed."""
     cdef list offers = []
     cdef list parameters = None
     cdef Py_ssize_t position = 0
@@ -112,13 +112,13 @@ cdef list _offers(bytes value):
                 break
         match = PIECE.match(value, position)
         if match is None:
-            return []
+            raise ValueError("malformed extensions")
         name, plain, quoted, delimiter = match.groups()
         if quoted is not None:
             plain = quoted.replace(b"\\", b"")
         if parameters is None:
             if plain is not None:
-                return []
+                raise ValueError("malformed extensions")
             parameters = []
             offers.append((name.lower(), parameters))
         else:
@@ -158,24 +158,29 @@ cdef Deflate _accept(list parameters):
 cpdef tuple negotiate(list field_values):
     """Choose among the client's offers: (Deflate, the response's field value), or (None, None).
 
-    `field_values` are the values, bytes, of the request's Sec-WebSocket-Extensions fields. RFC 7692 section 5.
+    `field_values` are the values, bytes, of the request's Sec-WebSocket-Extensions fields. RFC 7692 section 5. Raises
+    ValueError where they are malformed or hold nothing, with which the handshake fails (RFC 6455 section 9.1).
     """
     cdef bytes value
+    cdef list offers = []
     cdef bytes response
     cdef Deflate deflate
     for value in field_values:
-        for name, parameters in _offers(value):
-            deflate = _accept(parameters) if name == NAME else None
-            if deflate is None:
-                continue
-            response = NAME
-            if deflate.server_no_context_takeover:
-                response += b"; server_no_context_takeover"
-            if deflate.client_no_context_takeover:
-                response += b"; client_no_context_takeover"
-            response += b"; server_max_window_bits=%d" % deflate.server_max_window_bits
-            # The parameter may only be in the response if it was in the offer (section 7.1.2.2).
-            if deflate.client_max_window_bits < MAX_WINDOW_BITS:
-                response += b"; client_max_window_bits=%d" % deflate.client_max_window_bits
-            return deflate, response
+        offers += _offers(value)
+    if field_values and not offers:
+        raise ValueError("malformed extensions")
+    for name, parameters in offers:
+        deflate = _accept(parameters) if name == NAME else None
+        if deflate is None:
+            continue
+        response = NAME
+        if deflate.server_no_context_takeover:
+            response += b"; server_no_context_takeover"
+        if deflate.client_no_context_takeover:
+            response += b"; client_no_context_takeover"
+        response += b"; server_max_window_bits=%d" % deflate.server_max_window_bits
+        # The parameter may only be in the response if it was in the offer (section 7.1.2.2).
+        if deflate.client_max_window_bits < MAX_WINDOW_BITS:
+            response += b"; client_max_window_bits=%d" % deflate.client_max_window_bits
+        return deflate, response
     return None, None

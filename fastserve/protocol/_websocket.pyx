@@ -19,6 +19,7 @@ import base64
 import binascii
 import hashlib
 import logging
+import re
 
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
 
@@ -55,6 +56,7 @@ cdef double DRAIN_TIMEOUT = 2.0     # the same when the worker stops
 cdef double LINGER = 2.0            # seconds for the peer to read why we close
 cdef bytes GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 cdef bytes PING = b"ping"
+cdef object TOKEN = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 cdef tuple NOTHING = (None, None)
 cdef frozenset OURS = frozenset((b"upgrade", b"connection", b"sec-websocket-accept", b"sec-websocket-extensions"))
 cdef list UPGRADE_REQUIRED = [
@@ -108,6 +110,8 @@ cdef class WebSocketUpgrade(Upgrade):
         cdef list versions = []
         cdef list extensions = []
         cdef list subprotocols = []
+        cdef tuple agreed = NOTHING
+        cdef bint names_protocols = False
         cdef str problem = None
         for name, value in exchange.fields:
             if name == b"sec-websocket-key":
@@ -117,7 +121,8 @@ cdef class WebSocketUpgrade(Upgrade):
             elif name == b"sec-websocket-extensions":
                 extensions.append(value)
             elif name == b"sec-websocket-protocol":
-                subprotocols += [token.strip().decode("latin-1") for token in value.split(b",") if token.strip()]
+                names_protocols = True
+                subprotocols += [token for part in value.split(b",") if (token := part.strip(b" \t"))]
         if exchange.method != "GET":
             problem = "the method of a WebSocket handshake is GET"
         elif not exchange.request_complete:
@@ -127,6 +132,13 @@ cdef class WebSocketUpgrade(Upgrade):
             return None
         elif len(keys) != 1 or not _is_nonce(keys[0]):
             problem = "the Sec-WebSocket-Key of a WebSocket handshake is 16 bytes in base64"
+        elif names_protocols and not (subprotocols and all([TOKEN.fullmatch(token) for token in subprotocols])):
+            problem = "the Sec-WebSocket-Protocol of a WebSocket handshake is a list of tokens"
+        elif extensions:
+            try:
+                agreed = negotiate(extensions)
+            except ValueError:
+                problem = "the Sec-WebSocket-Extensions of a WebSocket handshake are malformed"
         if problem is not None:
             http._reject(400, problem, b"")
             return None
@@ -136,8 +148,8 @@ cdef class WebSocketUpgrade(Upgrade):
         websocket.raw_path = exchange.raw_path
         websocket.started = exchange.started
         websocket.upgrade = self
-        websocket.subprotocols = subprotocols
-        websocket.offer = (keys[0], *(negotiate(extensions) if extensions and self.per_message_deflate else NOTHING))
+        websocket.subprotocols = [token.decode("ascii") for token in subprotocols]
+        websocket.offer = (keys[0], *(agreed if self.per_message_deflate else NOTHING))
         exchange.websocket = websocket
         return None
 

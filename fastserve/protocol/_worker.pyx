@@ -21,6 +21,8 @@ from fastserve.protocol._timers cimport Clock, TimerWheel, time_limit
 from fastserve.protocol._timers import TICK
 from fastserve.types import RunningRequest
 
+cdef double STALL = 0.5         # seconds a tick may be late before the event loop counts as having stood still
+
 cdef enum:
     WARNINGS_SHOWN = 10         # lines about requests in one second; the rest is only counted
 
@@ -39,6 +41,7 @@ cdef class Worker(WorkerState):
     cdef object _proxies            # TrustedPeers that begin with the PROXY protocol, or None
     cdef object _logger
     cdef object _ticker
+    cdef double _tick_due
     cdef double _shown_since
     cdef long _shown
     cdef long _hidden
@@ -165,15 +168,21 @@ cdef class Worker(WorkerState):
 
     def _start_ticking(self) -> None:
         if self._ticker is None:
+            self._tick_due = self.clock.now() + TICK
             self._ticker = self.loop.call_later(TICK, self._tick)
 
     def _tick(self) -> None:
         self._ticker = None
+        if self.clock.now() > self._tick_due + STALL:
+            # Timers may come before sockets (uvloop's do): what has arrived meanwhile is read before anything expires.
+            self._ticker = self.loop.call_later(TICK, self._tick)
+            self._tick_due = FOREVER
+            return
         try:
             self.advance()
         finally:
-            if (self.wheel.linked or self._is_handing_on()) and self._ticker is None:
-                self._ticker = self.loop.call_later(TICK, self._tick)
+            if self.wheel.linked or self._is_handing_on():
+                self._start_ticking()
 
     def advance(self) -> None:
         """Expire the deadlines that have passed; called by the event loop, or by a test that moved its clock."""

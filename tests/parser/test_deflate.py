@@ -115,16 +115,18 @@ def test_declined(parameters: str) -> None:
     assert negotiate([offer, OFFER + b"; server_no_context_takeover"])[1:] == accepted
 
 
-@pytest.mark.parametrize("value", MALFORMED)
-def test_a_malformed_field_offers_nothing(value: str) -> None:
-    assert negotiate([value.encode("latin-1")]) == (None, None)
-    assert negotiate([value.encode("latin-1") + b", permessage-deflate"]) == (None, None)
-    assert negotiate([value.encode("latin-1"), OFFER])[1] == OFFER + b"; server_max_window_bits=12"
+@pytest.mark.parametrize("value", [*MALFORMED, "", " , ,"])
+def test_a_malformed_field_is_an_error(value: str) -> None:
+    for values in [value.encode("latin-1")], [OFFER, value.encode("latin-1")], [value.encode("latin-1"), OFFER]:
+        if value in MALFORMED or len(values) == 1:
+            with pytest.raises(ValueError, match="malformed"):
+                negotiate(values)
+        else:
+            assert negotiate(values)[1] == OFFER + b"; server_max_window_bits=12", "elements of a list may be empty"
 
 
 def test_other_extensions_are_passed_over() -> None:
     assert negotiate([]) == (None, None)
-    assert negotiate([b""]) == (None, None)
     assert negotiate([b"x-webkit-deflate-frame", b"bbf-usp-protocol; a=b"]) == (None, None)
     assert negotiate([b"foo; bar=1; baz, , permessage-deflate,"])[1] == OFFER + b"; server_max_window_bits=12"
     assert negotiate([b"Permessage-Deflate"])[1] == OFFER + b"; server_max_window_bits=12"

@@ -36,7 +36,8 @@ def served(bench, answer):
     handshake(Upgrade=b"WebSocket"),
     handshake(Upgrade=b"h2c, websocket"),
     handshake(Connection=b"keep-alive, upgrade"),
-    handshake(b"Sec-WebSocket-Extensions: nonsense;;=", b"Sec-WebSocket-Protocol: ,, a ,"),
+    handshake(b"Sec-WebSocket-Extensions: ,, nonsense ; x=1 ,", b"Sec-WebSocket-Protocol: ,, a ,"),
+    handshake(b"Sec-WebSocket-Protocol: ", b"Sec-WebSocket-Protocol: chat"),
     handshake(b"Content-Length: 0"),
 ])  # fmt: skip
 def test_handshake_is_offered(served, request_, caplog):
@@ -57,6 +58,20 @@ def test_handshake_is_offered(served, request_, caplog):
     *[
         (handshake(Sec_WebSocket_Key=key), "the Sec-WebSocket-Key of a WebSocket handshake is 16 bytes in base64")
         for key in (None, b"", b"x", KEY[:-2], KEY[:-4] + b"====", b"*" + KEY[1:], KEY[:-2] + b"A=", KEY * 2)
+    ],
+    *[
+        (
+            handshake(b"Sec-WebSocket-Extensions: " + value),
+            "the Sec-WebSocket-Extensions of a WebSocket handshake are malformed",
+        )
+        for value in (b"", b",", b"nonsense;;=", b"a b", b"permessage-deflate; a=\xe9")
+    ],
+    *[
+        (
+            handshake(b"Sec-WebSocket-Protocol: " + value),
+            "the Sec-WebSocket-Protocol of a WebSocket handshake is a list of tokens",
+        )
+        for value in (b"", b",", b"a b", b"a, b/c", b"\xe9", b'"a"')
     ],
     (
         handshake(b"Sec-WebSocket-Key: " + KEY),
@@ -105,6 +120,14 @@ def test_other_upgrade_is_served_as_http(served, caplog):
     stream.feed(handshake(Upgrade=b"h2c"))
     assert stream.take().startswith(b"HTTP/1.1 200 OK\r\n")
     assert [record.getMessage() for record in caplog.records] == ["Unsupported upgrade request."]
+
+
+def test_malformed_extensions_are_refused_where_compression_is_off_as_well(bench, answer):
+    bench = bench(answer())
+    bench.worker.add_upgrade(b"websocket", WebSocketUpgrade(per_message_deflate=False))
+    stream = bench.connect()
+    stream.feed(handshake(b"Sec-WebSocket-Extensions: ;"))
+    assert stream.take().startswith(b"HTTP/1.1 400 Bad Request\r\n")
 
 
 def test_handshake_over_the_limit_of_concurrency_is_503(bench, answer, caplog):

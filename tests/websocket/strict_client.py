@@ -297,10 +297,16 @@ class Client:
             raise Wrong("a close frame of one byte")
 
     def read_message(self) -> Frame | None:
-        """The next message as one frame, decompressed, or control frame; None at the end of the connection."""
+        """The next message as one frame, decompressed, or control frame; None at the end of the connection.
+
+        A ping is answered, and not told: a server may ask at any time whether there is somebody.
+        """
         parts: list[bytes] = []
         opcode = rsv = 0
         while (frame := self.read_frame()) is not None:
+            if frame.opcode == PING:
+                self.send_frames(Frame(PONG, frame.payload))
+                continue
             if frame.opcode >= CLOSE:
                 if parts:
                     raise Wrong("a message in fragments with a control frame between them")

@@ -263,6 +263,22 @@ def test_keepalive(serve):
     server.wait_for("^key: disconnect 1000")
 
 
+@pytest.mark.skipif(ON_UVICORN, reason="on uvloop it closes with 1011")
+@pytest.mark.parametrize("loop", ["asyncio", "uvloop"])
+def test_an_answer_that_came_while_the_event_loop_stood_still(serve, loop):
+    """It is there in time, although the server looks at its deadlines before it can read it."""
+    server = serve("--loop", loop, "--ws-ping-interval", "0.5", "--ws-ping-timeout", "2")
+    with connect(server, "/echo/patient") as client, connect(server, "/block/key") as other:
+        client.send = lambda data: None
+        assert client.receive() == ("ping", b"ping")
+        del client.send
+        other.text("3")
+        server.wait_for("^key: blocking")
+        client.send(b"\x8a\x84\0\0\0\0ping")
+        server.wait_for("^key: blocked")
+        assert echoes(client)
+
+
 def test_no_keepalive(serve):
     server = serve("--ws-ping-interval", "0", "--timeout-keep-alive", "1")
     with connect(server, "/echo/key") as client:

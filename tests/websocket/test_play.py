@@ -95,6 +95,7 @@ def test_every_case_of_the_sections_is_there_once() -> None:
         pytest.param("3.2", ECHO + FAILED, "echo, closes 1002", id="an echo and the failure"),
         pytest.param("2.5", FAILED, "closes 1002", id="the failure"),
         pytest.param("7.3.1", b"\x88\x00", "closes without a code", id="a close without a code"),
+        pytest.param("3.2", b"\x89\x01?" + ECHO + b"\x89\x00" + FAILED, "echo, closes 1002", id="pings between"),
     ],
 )
 def test_what_is_right_passes(serve: Serve, case: str, answer: bytes, said: str) -> None:

@@ -5,6 +5,7 @@ What happens inside is told on standard output, as `KEY: what`, where KEY is the
 
 import asyncio
 import os
+import time
 
 _released = {}
 
@@ -71,6 +72,15 @@ async def size(scope, receive, send, tell):
     while (message := await receive())["type"] == "websocket.receive":
         kind = "text" if message.get("text") is not None else "bytes"
         await send({"type": "websocket.send", "text": f"{kind} {len(message[kind])}"})
+
+
+async def block(scope, receive, send, tell):
+    """Keep the event loop from running for as many seconds as a message says."""
+    await send({"type": "websocket.accept"})
+    while (message := await receive())["type"] == "websocket.receive":
+        tell("blocking")
+        time.sleep(float(message["text"]))
+        tell("blocked")
 
 
 async def close(scope, receive, send, tell):
@@ -146,5 +156,5 @@ async def hold(scope, receive, send, tell):
 
 ROUTES = {
     function.__name__: function
-    for function in (echo, pid, size, close, deny, push, slow, late, fail, stubborn, hold)
+    for function in (echo, pid, size, block, close, deny, push, slow, late, fail, stubborn, hold)
 }  # fmt: skip
