@@ -16,14 +16,13 @@ Without --seconds the environment variable FUZZ_SECONDS counts, else ten. A fail
 that input into tests/parser/test_messages.py.
 """
 
-import argparse
-import os
 import random
 import time
 from typing import Any
 
 from fastserve._deflate import negotiate
 from fastserve._messages import MessageWriter, implementations, use_implementation
+from tests.fuzz.running import main
 from tests.parser import websocket_oracle as oracle
 from tests.parser._raw_websocket import RawReader
 from tests.parser.websocket_peer import RSV1, Compression, cut, frame
@@ -165,14 +164,5 @@ def fuzz(seconds: float, seed: int) -> int:
     return tried
 
 
-def main() -> None:
-    arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    arguments.add_argument("--seconds", type=float, default=float(os.environ.get("FUZZ_SECONDS", "10")))
-    arguments.add_argument("--seed", type=int, default=random.SystemRandom().randrange(2**32))
-    options = arguments.parse_args()
-    print(f"fuzz_messages: seed {options.seed}, {options.seconds:g} s", flush=True)
-    print(f"fuzz_messages: {fuzz(options.seconds, options.seed)} inputs, no finding")
-
-
 if __name__ == "__main__":
-    main()
+    main("fuzz_messages", __doc__, fuzz)

@@ -13,8 +13,6 @@ Inputs are files of tests/corpus/h1, cut, joined and mutated. A failure prints t
 into the corpus.
 """
 
-import argparse
-import os
 import random
 import time
 from pathlib import Path
@@ -23,6 +21,7 @@ from typing import Any
 from fastserve._parser import rejection_reasons, scan_implementations, use_scan
 from fastserve._request_parser import RequestParser
 from fastserve.errors import RequestRejected
+from tests.fuzz.running import main
 from tests.parser import oracle
 from tests.parser.driver import HEAD_LIMITS, run
 
@@ -178,14 +177,5 @@ def fuzz(seconds: float, seed: int) -> int:
     return tried
 
 
-def main() -> None:
-    arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    arguments.add_argument("--seconds", type=float, default=float(os.environ.get("FUZZ_SECONDS", "10")))
-    arguments.add_argument("--seed", type=int, default=random.SystemRandom().randrange(2**32))
-    options = arguments.parse_args()
-    print(f"fuzz_parser: seed {options.seed}, {options.seconds:g} s", flush=True)
-    print(f"fuzz_parser: {fuzz(options.seconds, options.seed)} inputs, no finding")
-
-
 if __name__ == "__main__":
-    main()
+    main("fuzz_parser", __doc__, fuzz)

@@ -1219,3 +1219,38 @@ def test_application_that_waits_in_vain_can_be_cancelled(run, denied):
         await bench.quiet()
 
     run(application, scenario)
+
+
+def test_a_child_that_asks_when_all_is_over_leaves_nothing_behind(run):
+    children = []
+
+    async def application(scope, receive, send):
+        await receive()
+        await send(ACCEPT)
+        await receive()
+        # Its first step is when we have returned.
+        children.append(asyncio.ensure_future(ask(receive)))
+
+    async def ask(receive):
+        await receive()
+
+    def calls():
+        gc.collect()
+        return sum(type(each).__name__ == "WebSocketCycle" for each in gc.get_objects())
+
+    async def scenario(bench):
+        before = calls()
+        stream = await opened(bench)
+        await bench.io(stream.lose)
+        bench.streams.clear()
+        del stream
+        await bench.quiet()
+        await bench.turns()
+        child = children.pop()
+        assert not child.done()
+        child.cancel()
+        await bench.turns()
+        del child
+        assert calls() == before
+
+    run(application, scenario)

@@ -4,6 +4,7 @@ A browser is no Python package: where there is none, install one (Debian: `apt-g
 """
 
 import json
+import os
 import shutil
 import subprocess
 from pathlib import Path
@@ -49,9 +50,11 @@ def browse(server, tmp_path):
         url = f"{scheme}://127.0.0.1:{server.port}{path}"
         key = path.rpartition("/")[2]
         command = [BROWSER, *OPTIONS, f"--user-data-dir={tmp_path / 'profile'}", url]
+        # What tests under a sanitizer preload is not for it.
+        environment = {name: value for name, value in os.environ.items() if name != "LD_PRELOAD"}
         # Its own complaints are of no interest, unless it never got to report anything.
         with (tmp_path / "browser.log").open("wb") as log:
-            child = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+            child = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=environment)
         try:
             report = server.wait_for(rf"^{key}: report (.*)")[1]
         except AssertionError as error:
