@@ -7,8 +7,13 @@ from collections.abc import Callable, Iterator
 
 import pytest
 import uvloop
+from hypothesis import HealthCheck, settings
 
 from fastserve import _live
+
+# The same examples in every run, however long one takes: what the fuzz targets are to find is not found here by chance.
+settings.register_profile("certain", derandomize=True, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("certain")
 
 LoopFactory = Callable[[], asyncio.AbstractEventLoop]
 

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from bench.soak.client import Outcome, Record
 
-UNDELIVERED = 0.1
+UNDELIVERED = 1.0
 """Seconds before the kill in which the application may have ended and its last bytes be still with the worker."""
 
 

@@ -205,7 +205,10 @@ def _says_close(head: bytes) -> bool:
 
 
 class Client:
-    """All users of one run. `records` has every request whose fate is known, in the order of their ends."""
+    """All users of one run. `records` has every request whose fate is known, in the order of their ends.
+
+    timeout: seconds for one request; it may be changed, for those that begin after.
+    """
 
     def __init__(self, address: tuple[str, int], users: Sequence[User], timeout: float = 10.0) -> None:
         self.records: list[Record] = []
@@ -213,7 +216,7 @@ class Client:
         self.worst_lag = 0.0
         self._address = address
         self._users = users
-        self._timeout = timeout
+        self.timeout = timeout
         self._stopping = asyncio.Event()
         self._sources = itertools.cycle(f"127.0.0.{number}" for number in range(1, SOURCES + 1))
 
@@ -283,7 +286,7 @@ class Client:
         text = f"GET /{request} HTTP/1.1\r\nHost: soak\r\n{closing}\r\n".encode()
         phase = "connecting"
         try:
-            async with asyncio.timeout(self._timeout):
+            async with asyncio.timeout(self.timeout):
                 if fresh:
                     await connection.connect(self._address)
                 phase = "waiting for the answer"
@@ -293,7 +296,7 @@ class Client:
         except _FailedRequest as failure:
             outcome, detail = failure.outcome, failure.detail
         except TimeoutError:
-            outcome, detail = Outcome.TIMEOUT, f"{phase} for {self._timeout:g} s"
+            outcome, detail = Outcome.TIMEOUT, f"{phase} for {self.timeout:g} s"
         except BaseException:
             connection.close()
             raise

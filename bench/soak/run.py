@@ -19,10 +19,10 @@ from bench.soak.client import Outcome, Record, User
 from bench.soak.scenarios import Scenario, Stage, Unfinished
 from bench.soak.servers import LOAD, Supervised, Workers, is_alive
 
-START_LIMIT = 30.0
+START_LIMIT = 60.0
 CLIENT_LIMIT = 30.0
 EXIT_LIMIT = 30.0
-LEFT_BEHIND_LIMIT = 1.0
+LEFT_BEHIND_LIMIT = 10.0
 
 USERS: dict[User, int] = {User.BUSY: 16, User.PAUSING: 16, User.RECONNECTING: 16}
 

@@ -34,8 +34,8 @@ def programs(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def run_client(programs: Path, address: str, *arguments: str) -> dict[str, Any]:
-    command = [str(programs / "client"), "--warmup", "0", "--timeout", "3", *arguments, address]
-    done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=20)
+    command = [str(programs / "client"), "--warmup", "0", "--timeout", "30", *arguments, address]
+    done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=60)
     assert done.stdout, done.stderr
     figures: dict[str, Any] = json.loads(done.stdout.splitlines()[0])
     assert done.returncode == (1 if figures["errors"] else 0)
@@ -115,7 +115,7 @@ class TestClientAgainstTheCServer:
         address, pid = baseline()
         figures = run_client(programs, address, "--duration", "0.2", "--cpu-of", str(pid))
         assert figures["requests"] > 0
-        assert 0.2 <= figures["seconds"] < 2
+        assert 0.2 <= figures["seconds"] < 20
         (process,) = figures["processes"]
         assert process["pid"] == pid
         assert 0 < process["cpu_ns"] / 1e9 <= figures["seconds"] * 1.05
@@ -129,7 +129,7 @@ class TestClientAgainstTheCServer:
             assert client.stdout is not None
             figures = json.loads(client.stdout.readline())
             assert (figures["answered_connections"], figures["errors"]) == (150, 0)
-            rest, _ = client.communicate(timeout=10)
+            rest, _ = client.communicate(timeout=60)
             assert json.loads(rest) == {"kept": 150}
 
 
@@ -149,7 +149,7 @@ def serve_bytes() -> Iterator[Callable[[list[bytes], bool], str]]:
             except OSError:
                 return
             with connection:
-                connection.settimeout(10)
+                connection.settimeout(60)
                 connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
                 try:
                     if opening:
@@ -175,7 +175,7 @@ def serve_bytes() -> Iterator[Callable[[list[bytes], bool], str]]:
         listener.shutdown(socket.SHUT_RDWR)
         listener.close()
     for thread in threads:
-        thread.join(10)
+        thread.join(60)
         assert not thread.is_alive()
 
 
@@ -329,7 +329,7 @@ class TestHarness:
     @needs_openssl
     def test_over_tls(self, capsys: pytest.CaptureFixture[str]) -> None:
         arguments = ["--server", "fastserve", "--scenario", "tls", "--rounds", "1"]
-        assert load.main([*arguments, "--seconds", "0.2", "--warmup", "0.1"]) == 0, capsys.readouterr().out
+        assert load.main([*arguments, "--seconds", "0.5", "--warmup", "0.5"]) == 0, capsys.readouterr().out
 
     def test_a_server_that_does_not_start_is_reported_with_what_it_said(
         self, capsys: pytest.CaptureFixture[str]

@@ -12,7 +12,7 @@ from bench import scaling
 @pytest.mark.skipif(len(os.sched_getaffinity(0)) < 2, reason="needs two cores")
 def test_measures_one_worker_and_two(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     output = tmp_path / "results" / "scaling.json"
-    assert scaling.main(["--rounds", "1", "--seconds", "0.2", "--json", str(output)]) == 0
+    assert scaling.main(["--rounds", "1", "--seconds", "0.5", "--json", str(output)]) == 0
     printed = capsys.readouterr().out
     for line in ("the machine: ", "computing, by the rate: ", "hello, by the server's CPU time: "):
         assert line in printed

@@ -103,11 +103,15 @@ def reset(writer: asyncio.StreamWriter) -> None:
     writer.transport.abort()
 
 
-def converse(behaviours: list[Behaviour], user: User, requests: int, timeout: float = 10.0) -> Client:
-    """One user against a server that does for each request the next of `behaviours`, and answers after the last."""
+def converse(behaviours: list[Behaviour], user: User, requests: int) -> Client:
+    """One user against a server that does for each request the next of `behaviours`, and answers after the last.
+
+    The user is in a hurry only where no answer is to come.
+    """
 
     async def both() -> Client:
         todo = iter(behaviours)
+        patience = iter([0.2 if behaviour in (is_silent, stalls) else 60.0 for behaviour in behaviours])
         writers: list[asyncio.StreamWriter] = []
 
         async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -117,11 +121,12 @@ def converse(behaviours: list[Behaviour], user: User, requests: int, timeout: fl
                     head = await reader.readuntil(b"\r\n\r\n")
                 except (asyncio.IncompleteReadError, OSError):
                     break
+                client.timeout = next(patience, 60.0)
                 await next(todo, answers)(head.split(b" ")[1][1:].decode(), writer)
             writer.close()
 
         server = await asyncio.start_server(serve, "127.0.0.1", 0)
-        client = Client(server.sockets[0].getsockname(), [user], timeout)
+        client = Client(server.sockets[0].getsockname(), [user], next(patience, 60.0))
         async with server:
             await client.run(requests)
             for writer in writers:
@@ -158,7 +163,7 @@ class TestClient:
     )
     @pytest.mark.parametrize("user", [User.BUSY, User.RECONNECTING])
     def test_each_failure_has_its_name(self, user: User, behaviour: Behaviour, outcome: Outcome) -> None:
-        client = converse([answers, behaviour, answers], user, 3, timeout=0.2)
+        client = converse([answers, behaviour, answers], user, 3)
         first, failed, after = client.records
         assert (first.outcome, failed.outcome, after.outcome) == (Outcome.ANSWERED, outcome, Outcome.ANSWERED)
         assert failed.worker == 0
@@ -260,7 +265,7 @@ class TestJudge:
             pytest.param(lost(opened=10.01, began=10.01), [], [KILL], id="the connection is younger than the kill"),
             pytest.param(lost(ended=9.95), [], [KILL], id="it failed before the kill"),
             pytest.param(lost(ended=9.95), [Run(WORKER, 9.9, None)], [KILL], id="it failed while running"),
-            pytest.param(lost(), [Run(WORKER, 9.0, 9.5)], [KILL], id="it had long ended"),
+            pytest.param(lost(), [Run(WORKER, 8.0, 8.5)], [KILL], id="it had long ended"),
             pytest.param(lost(), [Run(WORKER + 1, 9.9, None)], [KILL], id="another worker ran it"),
             pytest.param(lost(Outcome.TIMEOUT, ended=20.0), [Run(WORKER, 9.9, None)], [KILL], id="the client hung"),
         ],
@@ -335,7 +340,7 @@ listener.accept()
                 assert connections_of(process.pid, port) == ends
                 _, held = execute(process.pid, port)
                 assert held == ends
-                assert process.wait(10) == -9
+                assert process.wait(60) == -9
             finally:
                 for client in clients:
                     client.close()

@@ -18,6 +18,7 @@ that input into tests/parser/test_messages.py.
 
 import random
 import time
+from math import inf
 from typing import Any
 
 from fastserve._deflate import negotiate
@@ -143,12 +144,12 @@ def check_negotiation(chance: random.Random) -> bytes:
     return value
 
 
-def fuzz(seconds: float, seed: int) -> int:
-    """Run for that long; the number of inputs tried. Raises AssertionError with the seed and the input."""
+def fuzz(seconds: float, seed: int, most: float = inf) -> int:
+    """Run for that long, or for `most` inputs; the number tried. Raises AssertionError with the seed and the input."""
     chance = random.Random(seed)
     deadline = time.monotonic() + seconds
     tried = 0
-    while time.monotonic() < deadline:
+    while tried < most and time.monotonic() < deadline:
         offer = chance.choice((None, *OFFERS))
         data = sent(chance, Compression(offer) if offer else None)
         max_size = chance.choice((0, 0, 1, 10, 100))

@@ -15,6 +15,7 @@ into the corpus.
 
 import random
 import time
+from math import inf
 from pathlib import Path
 from typing import Any
 
@@ -159,13 +160,13 @@ def check(data: bytes, limits: dict[str, int], chance: random.Random) -> None:
         assert 0 <= rejection.offset <= len(data)
 
 
-def fuzz(seconds: float, seed: int) -> int:
-    """Run for that long; the number of inputs tried. Raises AssertionError with the seed and the input."""
+def fuzz(seconds: float, seed: int, most: float = inf) -> int:
+    """Run for that long, or for `most` inputs; the number tried. Raises AssertionError with the seed and the input."""
     chance = random.Random(seed)
     corpus = [data for path in sorted(CORPUS.glob("*/*.http")) if len(data := path.read_bytes()) < LARGE]
     deadline = time.monotonic() + seconds
     tried = 0
-    while time.monotonic() < deadline:
+    while tried < most and time.monotonic() < deadline:
         data = mutated(chance, corpus)
         limits = limits_for(chance)
         try:

@@ -66,7 +66,7 @@ class AsgiBench:
 
     async def quiet(self) -> None:
         """Let the loop run until no request is running."""
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(25):
             while self.worker.tasks:
                 await asyncio.sleep(0)
 

@@ -87,7 +87,7 @@ def test_an_application_that_stops_taking_holds_it_up_for_ten_seconds(run, last,
 
 @pytest.mark.parametrize("event", ["end", "lose"])
 def test_the_stream_ends_while_the_last_word_waits(run, event):
-    seen = []
+    seen, ended = [], asyncio.Event()
 
     async def application(scope, receive, send):
         await send(ACCEPT)
@@ -95,7 +95,7 @@ def test_the_stream_ends_while_the_last_word_waits(run, event):
         for _ in range(3):
             await asyncio.sleep(0)
             seen.append(await receive())
-        await asyncio.sleep(0.01)
+        await ended.wait()
         while (message := await receive())["type"] == "websocket.receive":
             seen.append(message)
         seen.append(message)
@@ -105,6 +105,7 @@ def test_the_stream_ends_while_the_last_word_waits(run, event):
         await bench.io(stream.feed, sent(3, close(3000, b"bye")))
         await bench.turns()
         await bench.io(getattr(stream, event))
+        ended.set()
         await bench.quiet()
 
     run(application, scenario, ws_max_queue=2)

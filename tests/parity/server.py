@@ -17,7 +17,7 @@ from urllib.parse import quote
 from tests.parity import normalise
 from tests.parity.wire import Client
 
-PATIENCE = 20.0
+PATIENCE = 25.0
 RUNNING = re.compile(r"running on (?:https?://(?P<host>\S+):(?P<port>\d+)|unix socket (?P<path>\S+)) ")
 # fastserve shows so many warnings in a second and then counts; the count is told with the next one, or at the end.
 WARNINGS_HIDDEN = re.compile(r"WARNING:  \d+ more warnings about requests were not shown\.$")
@@ -204,7 +204,15 @@ class Pair:
 
     def __init__(self, application, *options, socket_path=None):
         self.uvicorn, self.fastserve = self.both = [
-            Server(name, application, *options, *bind_options(socket_path and f"{socket_path}-{name}"))
+            # A client that the machine keeps waiting is not one that has nothing to ask.
+            Server(
+                name,
+                application,
+                "--timeout-keep-alive",
+                "60",
+                *options,
+                *bind_options(socket_path and f"{socket_path}-{name}"),
+            )
             for name in ("uvicorn", "fastserve")
         ]
         for server in self.both:

@@ -15,7 +15,7 @@ import httpx
 import pytest
 
 from tests.parity.conftest import COMPARES_WITH_ITSELF
-from tests.parity.wire import request
+from tests.parity.wire import PATIENCE, request
 
 
 @pytest.fixture(autouse=True)
@@ -83,7 +83,7 @@ def test_h11(raw, target, method):
 def test_http_client(raw):
     """The standard library's client, which is old and reads strictly by content-length or chunks."""
     for server in raw.both:
-        connection = http.client.HTTPConnection(*server.address, timeout=10)
+        connection = http.client.HTTPConnection(*server.address, timeout=PATIENCE)
         try:
             for body in (b"x" * 100000, iter([b"one", b"two"])):
                 connection.request("POST", "/echo", body=body)
@@ -107,7 +107,7 @@ def test_httpx_many_at_once(raw):
 
     async def ask_all(url):
         limits = httpx.Limits(max_connections=20)
-        async with httpx.AsyncClient(base_url=url, trust_env=False, limits=limits, timeout=20) as client:
+        async with httpx.AsyncClient(base_url=url, trust_env=False, limits=limits, timeout=PATIENCE) as client:
             return await asyncio.gather(*(ask(client, number) for number in range(200)))
 
     for server in raw.both:

@@ -9,7 +9,7 @@ import httpx
 import pytest
 
 from tests.parity.conftest import COMPARES_WITH_ITSELF
-from tests.parity.wire import Client, Final, Interim, Send, Transcript, case, request
+from tests.parity.wire import PATIENCE, Client, Final, Interim, Send, Transcript, case, request
 
 FRAMEWORKS = ("starlette", "fastapi", "django", "litestar", "quart")
 # What a framework does not have: Django has no lifespan and no background tasks; Litestar has no call that tells
@@ -174,7 +174,7 @@ def talk(server):
         fields = [(name, value) for name, value in response.headers.multi_items() if name not in ("date", "server")]
         seen.append((response.status_code, response.reason_phrase, response.http_version, fields, response.content))
 
-    with httpx.Client(base_url=server.url, trust_env=False) as client:
+    with httpx.Client(base_url=server.url, trust_env=False, timeout=PATIENCE) as client:
         note(client.get("/hello"))
         note(client.get("/items/7", params={"a": ["1", "2"], "b": "é"}))
         note(client.post("/json", json={"a": 1}))

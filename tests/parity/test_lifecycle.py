@@ -153,6 +153,8 @@ def test_request_in_flight_is_finished(both):
             running.send(request("POST", "/watch/finish/stop", "Content-Length: 10") + b"first")
             server.wait_for("stop", "entered")
             server.signal(signal.SIGTERM)
+            # Before, the answer would not say that the connection closes.
+            assert server.errors.find(lambda line: "Waiting for connections to close" in line)
             running.send(b"later")
             response = running.read_response("POST")
             # Ours gives the idle ones a time of grace, which is an option.

@@ -7,7 +7,7 @@ import pytest
 
 from tests.authority import Authority, needs_openssl
 from tests.parity.conftest import COMPARES_WITH_ITSELF
-from tests.parity.wire import case, play, request
+from tests.parity.wire import PATIENCE, case, play, request
 
 pytestmark = needs_openssl
 
@@ -60,7 +60,7 @@ def test_httpx(pairs, options, authority):
     context = ssl.create_default_context(cafile=authority.certificate)
     answers = []
     for server in pair.both:
-        with httpx.Client(verify=context, base_url=server.url) as client:
+        with httpx.Client(verify=context, base_url=server.url, timeout=PATIENCE) as client:
             answers.append([(client.get(path).status_code, client.get(path).content) for path in ("/", "/large")])
         server.take_log()
     assert answers[0] == answers[1]

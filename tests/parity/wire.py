@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 from tests.parity import normalise
 
-PATIENCE = 10.0
+PATIENCE = 25.0
 PROBE = b"GET /control/probe HTTP/1.1\r\nHost: parity\r\nConnection: close\r\n\r\n"
 
 
@@ -92,7 +92,7 @@ class Client:
         self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         self.socket.close()
         # On its way to another core the reset may be overtaken by what is sent after it.
-        deadline = time.monotonic() + 10
+        deadline = time.monotonic() + PATIENCE
         while ends is not None and _is_established(*ends) and time.monotonic() < deadline:
             time.sleep(0.001)
 

@@ -396,9 +396,10 @@ def test_a_bomb_costs_no_more_time_than_the_limit() -> None:
         best = 9.0
         for _ in range(3):
             reader = MessageReader(1 << 20, Compression(OFFER).server)
-            start = time.perf_counter()
+            # Not the clock's time, which passes while somebody else has the processor.
+            start = time.thread_time()
             reader.feed(data)
-            best = min(best, time.perf_counter() - start)
+            best = min(best, time.thread_time() - start)
         return best
 
     allowed = duration(frame(BINARY, bomb(1 << 20), bits=RSV1))

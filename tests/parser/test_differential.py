@@ -90,7 +90,7 @@ def check(data: bytes) -> None:
     compare(ours, by_h11(data), STRICTER_THAN_H11, LOOSER_THAN_H11)
 
 
-@settings(deadline=None, max_examples=500)
+@settings(max_examples=500)
 @given(near_valid_heads())
 @example(b"GET / HTTP/1.0\r\nConnection: keep-alive\r\nConnection: close\r\n\r\n")
 @example(b"GET / HTTP/1.1\r\nHost: a\r\nConnection: close, keep-alive\r\n\r\n")

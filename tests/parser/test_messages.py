@@ -261,9 +261,10 @@ def test_small_fragments_cost_work_in_proportion() -> None:
         best = 9.0
         for _ in range(3):
             reader = MessageReader()
-            start = time.perf_counter()
+            # Not the clock's time, which passes while somebody else has the processor.
+            start = time.thread_time()
             assert reader.feed(data) == [("text", "a" * count)]
-            best = min(best, time.perf_counter() - start)
+            best = min(best, time.thread_time() - start)
         return best
 
     assert duration(50000) < 500 * duration(1000)

@@ -132,7 +132,7 @@ frames = st.builds(
 @given(st.lists(frames | st.binary(max_size=4), max_size=8).map(b"".join), st.integers(0, 2**32))
 @example(close(1014), 0)
 @example(frame(TEXT, b"\xe2", final=False) + frame(CONTINUATION, b"\x82\xac"), 0)
-@settings(deadline=None, max_examples=400)
+@settings(max_examples=400)
 def test_any_frames(data: bytes, seed: int) -> None:
     chance = random.Random(seed)
     pieces = cut(data, (chance.randrange(len(data) + 1) for _ in range(4)))
@@ -144,7 +144,6 @@ texts = st.text(max_size=400) | st.text("abc", max_size=3000)
 
 
 @given(st.lists(texts | st.binary(max_size=2000), max_size=6), st.integers(0, 2**32))
-@settings(deadline=None)
 def test_compressed_messages(sent: list[str | bytes], seed: int) -> None:
     """Fragmented, and cut, with control frames only between messages."""
     chance = random.Random(seed)
@@ -162,7 +161,6 @@ def test_compressed_messages(sent: list[str | bytes], seed: int) -> None:
 
 
 @given(st.lists(texts | st.binary(max_size=2000), max_size=4), st.booleans())
-@settings(deadline=None)
 def test_what_we_write(sent: list[str | bytes], deflate: bool) -> None:
     extension = PerMessageDeflate()
     writer = MessageWriter(None)

@@ -53,7 +53,6 @@ def fed(reader: MessageReader | RawReader, pieces: list[bytes]) -> list[tuple[An
 
 
 @given(messages, offers, seeds)
-@settings(deadline=None)
 def test_messages_arrive(sent: list[str | bytes], offer: bytes | None, seed: int) -> None:
     chance = random.Random(seed)
     peer = Compression(offer) if offer else None
@@ -66,7 +65,6 @@ def test_messages_arrive(sent: list[str | bytes], offer: bytes | None, seed: int
 
 
 @given(messages, offers)
-@settings(deadline=None)
 def test_what_is_written_can_be_read(sent: list[str | bytes], offer: bytes | None) -> None:
     """Through the writer, a client that reads it, that client's frames, and the reader."""
     peer = Compression(offer) if offer else None
@@ -94,7 +92,7 @@ frames = st.builds(
 @given(
     st.lists(frames | st.binary(max_size=10), max_size=8).map(b"".join), offers, st.sampled_from([0, 10, 200]), seeds
 )
-@settings(deadline=None, max_examples=300)
+@settings(max_examples=300)
 def test_only_documented_answers(data: bytes, offer: bytes | None, max_size: int, seed: int) -> None:
     chance = random.Random(seed)
 

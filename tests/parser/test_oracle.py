@@ -53,13 +53,13 @@ def check_head(data: bytes, places: list[int], limits: dict[str, int]) -> None:
         assert head.accepted() == vars(expected[0])
 
 
-@settings(deadline=None, max_examples=600)
+@settings(max_examples=600)
 @given(near_valid_heads(), st.lists(st.integers(0, 400), max_size=4))
 def test_near_valid_heads(data: bytes, places: list[int]) -> None:
     check_head(data, places, {})
 
 
-@settings(deadline=None, max_examples=300)
+@settings(max_examples=300)
 @given(
     near_valid_heads(),
     st.lists(st.integers(0, 400), max_size=4),
@@ -71,7 +71,7 @@ def test_near_valid_heads_with_small_limits(data: bytes, places: list[int], line
     check_head(data, places, {"request_line": line, "head": head, "fields": fields})
 
 
-@settings(deadline=None, max_examples=300)
+@settings(max_examples=300)
 @given(st.binary(max_size=80), st.lists(st.integers(0, 80), max_size=3))
 def test_any_bytes(data: bytes, places: list[int]) -> None:
     check_head(data, places, {})
@@ -103,7 +103,7 @@ HOST_PIECES = st.sampled_from(
 )
 
 
-@settings(deadline=None, max_examples=1000)
+@settings(max_examples=1000)
 @given(st.lists(HOST_PIECES, max_size=12).map("".join), st.booleans())
 def test_hosts(host: str, brackets: bool) -> None:
     if brackets:
@@ -113,7 +113,7 @@ def test_hosts(host: str, brackets: bool) -> None:
     check_head(f"CONNECT {host} HTTP/1.1\r\nHost: a\r\n\r\n".encode(), [], {})
 
 
-@settings(deadline=None, max_examples=500)
+@settings(max_examples=500)
 @given(
     near_valid_bodies(),
     st.lists(st.integers(0, 300), max_size=4),

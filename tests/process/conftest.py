@@ -12,6 +12,7 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
@@ -19,8 +20,9 @@ import pytest
 
 import fastserve
 
-PATIENCE = 20.0
-"""Seconds after which a process that should have said or done something has failed."""
+PATIENCE = 25.0
+"""Seconds after which a process that should have said or done something has failed: plenty on a busy machine, and less
+than the 30 that a server waits by itself for what runs."""
 
 # The package under test, wherever the server's working directory is.
 PACKAGE_ROOT = str(Path(fastserve.__file__).parents[1])
@@ -163,7 +165,7 @@ class Process:
                 client.close()
                 raise
         else:
-            client = socket.create_connection(("127.0.0.1", self.port))
+            client = socket.create_connection(("127.0.0.1", self.port), PATIENCE)
         client.settimeout(PATIENCE)
         return client
 
@@ -239,6 +241,14 @@ def starting(folder: Path) -> Iterator[Callable[..., Process]]:
     finally:
         for process in processes:
             process.kill()
+
+
+def wait_until(condition: Callable[[], object], what: str) -> None:
+    """Return once the condition holds; `what` is wrong if it does not."""
+    end = time.monotonic() + PATIENCE
+    while not condition():
+        assert time.monotonic() < end, what
+        time.sleep(0.01)
 
 
 def descendants(pid: int) -> list[int]:

@@ -6,8 +6,11 @@ import json
 import signal
 import socket
 import threading
+import time
 
 import pytest
+
+from tests.process.conftest import PATIENCE
 
 FORMAT = "%(U)s %(s)s %(B)s"
 
@@ -68,11 +71,11 @@ class Clients:
     def wait_for(self, count):
         with self._lock:
             wanted = self.answered + count
-            assert self._some.wait_for(lambda: self.answered >= wanted, 20)
+            assert self._some.wait_for(lambda: self.answered >= wanted, PATIENCE)
 
     def join(self):
         for thread in self._threads:
-            thread.join(20)
+            thread.join(PATIENCE)
             assert not thread.is_alive()
 
 
@@ -119,6 +122,10 @@ def test_a_log_that_cannot_be_written(start, output, arguments):
     process = start("webapp:app", "--port", "0", *arguments, prefix=["bash", "-c", f'exec "$@" {output}', "bash"])
     for _ in range(30):
         assert process.get("/x")[1] == b"/x"
+    # Whoever is to read the other end may take his time to leave.
+    while not any("Cannot write the access log" in line for line in process.stderr):
+        assert process.get("/x")[1] == b"/x"
+        time.sleep(0.01)
     assert process.stop(signal.SIGINT) == 0
     messages = [line for line in process.stderr if "Cannot write the access log" in line]
     assert 1 <= len(messages) <= (2 if arguments else 1)

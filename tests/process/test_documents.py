@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from tests.authority import Authority, needs_openssl
-from tests.process.conftest import PACKAGE_ROOT, Process
+from tests.process.conftest import PACKAGE_ROOT, PATIENCE, Process
 
 Start = Callable[..., Process]
 
@@ -207,7 +207,7 @@ def test_uvicorn_below_supervisord(start: Start, folder: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as listening:
         process = start("--fd", "0", "main:app", stdin=listening.fileno())
         process.wait_for("running on socket")
-        with socket.create_connection(listening.getsockname(), 20) as client:
+        with socket.create_connection(listening.getsockname(), PATIENCE) as client:
             assert ask(process, client=client) == " http 127.0.0.1"
 
 

@@ -3,11 +3,13 @@
 import signal
 import socket
 import ssl
+import time
 
 import pytest
 
 from fastserve.server.config import Config
 from tests.authority import Authority, needs_openssl
+from tests.process.conftest import PATIENCE
 
 pytest.importorskip("gunicorn")
 
@@ -77,7 +79,7 @@ def gunicorn(start, folder):
 
 def connected(port):
     client = socket.create_connection(("127.0.0.1", port))
-    client.settimeout(20)
+    client.settimeout(PATIENCE)
     return client
 
 
@@ -148,10 +150,10 @@ def test_reopened_logs(gunicorn, folder):
     (folder / "access.log").rename(folder / "access.log.1")
     process.send_signal(signal.SIGUSR1)
     process.wait_for("Handling signal: usr1")
-    for number in range(2000):
-        process.get(f"/after{number}")
-        if (folder / "access.log").exists() and "/after" in (folder / "access.log").read_text():
-            break
+    end = time.monotonic() + PATIENCE
+    while not (folder / "access.log").exists() or "/after" not in (folder / "access.log").read_text():
+        assert time.monotonic() < end, "the access log is not reopened"
+        process.get("/after")
     assert process.stop(signal.SIGTERM) == 0
     assert "/before" in (folder / "access.log.1").read_text()
     assert "/after" in (folder / "access.log").read_text()

@@ -11,6 +11,8 @@ import sys
 
 import pytest
 
+from tests.process.conftest import PATIENCE
+
 RUNNING = r"running on "
 
 
@@ -156,7 +158,7 @@ def test_thread_that_does_not_end_is_named(start, folder):
         assert process.get("/free")[1] == b"free"
         assert process.stop() == 0
     lines = "\n".join(process.stderr)
-    assert re.search(r"Still running after 0\.\d s: GET /blocked from 127\.0\.0\.1:\d+, in thread wsgi-\d", lines)
+    assert re.search(r"Still running after \d+\.\d s: GET /blocked from 127\.0\.0\.1:\d+, in thread wsgi-\d", lines)
     assert re.search(r"Thread wsgi-\d has not come back from the application", lines)
 
 
@@ -361,7 +363,7 @@ def test_a_bind_wins_over_sockets_of_the_service_manager(start):
 def test_the_service_manager_is_told(start, folder):
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
         manager.bind(str(folder / "notify"))
-        manager.settimeout(20)
+        manager.settimeout(PATIENCE)
         variables = {"NOTIFY_SOCKET": str(folder / "notify"), "WATCHDOG_USEC": "200000"}
         process = start("webapp:app", "--port", "0", env=variables)
         assert manager.recv(4096).decode() == f"READY=1\nMAINPID={process.child.pid}"
@@ -534,7 +536,7 @@ def test_stream_is_told(start):
         assert process.wait() == -signal.SIGTERM
     assert "http.disconnect" in process.stdout
     text = "\n".join(process.stderr)
-    assert re.search(r"WARNING:  Still running after \d\.\d s: GET /stream from 127\.0\.0\.1:\d+", text)
+    assert re.search(r"WARNING:  Still running after \d+\.\d s: GET /stream from 127\.0\.0\.1:\d+", text)
     assert "WARNING:  Disconnect 1 running request(s), timeout graceful disconnect exceeded" in text
     assert "INFO:     Application shutdown complete." in text
 
@@ -544,7 +546,7 @@ def test_task_is_cancelled(start):
     with hang(process):
         assert process.stop(signal.SIGTERM) == -signal.SIGTERM
     text = "\n".join(process.stderr)
-    assert re.search(r"WARNING:  Still running after \d\.\d s: GET /hang from 127\.0\.0\.1:\d+", text)
+    assert re.search(r"WARNING:  Still running after \d+\.\d s: GET /hang from 127\.0\.0\.1:\d+", text)
     assert "ERROR:    Cancel 1 running task(s), timeout graceful shutdown exceeded" in text
     assert "INFO:     Application shutdown complete." in text
 

@@ -7,6 +7,7 @@ import ssl
 import pytest
 
 from tests.authority import Authority, needs_openssl
+from tests.process.conftest import PATIENCE
 
 APPLICATION = """
 async def app(scope, receive, send):
@@ -26,7 +27,7 @@ def application(folder):
 
 def ask(address, *lines, before=b"", target="/a"):
     with socket.socket(socket.AF_UNIX if isinstance(address, str) else socket.AF_INET) as client:
-        client.settimeout(20)
+        client.settimeout(PATIENCE)
         client.connect(address)
         head = (f"GET {target} HTTP/1.1", "Host: own", "Connection: close", *lines, "", "")
         client.sendall(before + "\r\n".join(head).encode())
@@ -123,7 +124,7 @@ def test_proxy_protocol_before_tls(start, tmp_path, unix):
     process.wait_for("Fastserve running on")
     context = ssl.create_default_context(cafile=str(authority.certificate))
     with socket.socket(socket.AF_UNIX if unix else socket.AF_INET) as client:
-        client.settimeout(20)
+        client.settimeout(PATIENCE)
         client.connect(path if unix else ("127.0.0.1", process.port))
         client.sendall(b"PROXY TCP4 1.2.3.4 5.6.7.8 1111 443\r\n")
         with context.wrap_socket(client, server_hostname="localhost") as connection:

@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.process.conftest import Process
+from tests.process.conftest import PATIENCE, Process
 
 APPLICATION = """
-import asyncio, time
+import asyncio, pathlib, time
 
 VERSION = b"one"
 
@@ -34,7 +34,8 @@ async def app(scope, receive, send):
             time.sleep(1)
     if scope["path"] == "/slow":
         print("hanging", flush=True)
-        await asyncio.sleep(0.3)
+        while not pathlib.Path("go").exists():
+            await asyncio.sleep(0.01)
     await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"%d" % len(VERSION))]})
     await send({"type": "http.response.body", "body": VERSION})
 """
@@ -108,7 +109,7 @@ def test_no_request_fails_under_load(reloading: Start, folder: Path) -> None:
     process = reloading()
     process.wait_for("Application startup complete")
     over = threading.Event()
-    under_way = threading.Semaphore(0)
+    answered = threading.Condition()
     answers: list[bytes] = []
     failures: list[object] = []
 
@@ -122,22 +123,29 @@ def test_no_request_fails_under_load(reloading: Start, folder: Path) -> None:
                 else:
                     head, body = process.get()
                 assert head.startswith("http/1.1 200")
-                answers.append(body)
-                under_way.release()
+                with answered:
+                    answers.append(body)
+                    answered.notify_all()
             if client is not None:
                 client.close()
         except (OSError, AssertionError) as error:
-            failures.append(error)
-            under_way.release()
+            with answered:
+                failures.append(error)
+                answered.notify_all()
+
+    def wait_for_answer(version: bytes) -> None:
+        with answered:
+            assert answered.wait_for(lambda: version in answers or failures, PATIENCE)
 
     clients = [threading.Thread(target=ask, args=(number % 2 == 0,)) for number in range(4)]
     for client in clients:
         client.start()
-    assert under_way.acquire(timeout=30)
+    wait_for_answer(b"one")
     for count, version in enumerate(["two", "six"], 1):
         save(folder, version)
         reloaded(process, count)
     assert process.get()[1] == b"six"
+    wait_for_answer(b"six")
     over.set()
     for client in clients:
         client.join()
@@ -146,11 +154,14 @@ def test_no_request_fails_under_load(reloading: Start, folder: Path) -> None:
 
 
 def test_a_request_that_runs_is_finished_by_the_old_code(reloading: Start, folder: Path) -> None:
-    process = reloading()
+    process = reloading("--timeout-graceful-shutdown", "20")
     with process.connect() as client:
         client.sendall(b"GET /slow HTTP/1.1\r\nHost: x\r\n\r\n")
         process.wait_for("^hanging$")
         save(folder, "two")
+        # The old worker has heard of it, and waits for this request alone.
+        process.wait_for("Waiting for connections to close")
+        (folder / "go").touch()
         assert process.read(client)[1] == b"one"
         # And its connection goes on.
         client.sendall(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
@@ -186,7 +197,9 @@ def test_a_module_that_was_missing(reloading: Start, folder: Path) -> None:
     save(folder, "one", "from later import *\n")
     process = reloading()
     process.wait_for("waiting for changes")
-    (folder / "later.py").write_text(APPLICATION.replace('b"one"', 'b"new"'))
+    # Whole at once: what is seen half written fails, and is seen again.
+    (folder / "new").write_text(APPLICATION.replace('b"one"', 'b"new"'))
+    (folder / "new").rename(folder / "later.py")
     process.wait_for("detected changes in 'later.py'")
     assert process.get()[1] == b"new"
 
@@ -291,12 +304,13 @@ def test_lines_are_those_of_uvicorn(start: Start, folder: Path, watcher: str, ar
         save(folder, "one")
         process = start("webapp:app", "--reload", "--port", "0", "--no-access-log", *arguments, server=server)
         process.wait_for("Application startup complete")
-        # Again and again: before its first look uvicorn does not know what a change is.
+        # Again and again, but no second time before the first can be noticed: before its first look uvicorn does not
+        # know what a change is.
         for attempt in itertools.count():
             if [line for line in process.stderr if "detected changes" in line]:
                 break
             assert process.child.poll() is None
-            if attempt % 40 == 0:
+            if attempt % 200 == 0:
                 save(folder, f"{attempt}")
             threading.Event().wait(0.05)
         process.wait_for("Application startup complete", 2)

@@ -13,7 +13,7 @@ import httpx
 import pytest
 
 from tests.authority import Authority, needs_openssl
-from tests.process.conftest import PATIENCE
+from tests.process.conftest import PATIENCE, wait_until
 
 pytestmark = needs_openssl
 
@@ -61,7 +61,9 @@ def served(process, authority):
 
 def test_httpx_and_the_log(start, options, authority):
     process = start("webapp:app", *options)
-    with httpx.Client(verify=trusting(authority), base_url=f"https://localhost:{process.port}") as client:
+    with httpx.Client(
+        verify=trusting(authority), base_url=f"https://localhost:{process.port}", timeout=PATIENCE
+    ) as client:
         for _ in range(2):
             assert client.get("/x").text == "/x"
     process.wait_for(r'"GET /x HTTP/1.1" 200 OK', 2)
@@ -127,9 +129,9 @@ def test_plain_http(start, options):
 def test_mutual_tls(start, options, authority):
     process = start("webapp:app", *options, "--ssl-cert-reqs", "2", "--ssl-ca-certs", str(authority.certificate))
     url = f"https://localhost:{process.port}/x"
-    assert httpx.get(url, verify=trusting(authority, authority.client)).text == "/x"
+    assert httpx.get(url, verify=trusting(authority, authority.client), timeout=PATIENCE).text == "/x"
     with pytest.raises(httpx.HTTPError):
-        httpx.get(url, verify=trusting(authority))
+        httpx.get(url, verify=trusting(authority), timeout=PATIENCE)
     process.wait_for("TLS handshake failed: client certificate: none was sent")
 
 
@@ -231,7 +233,8 @@ def test_context_factory_that_makes_something_else(start, authority, folder):
 
 
 def test_nothing_is_lost_in_a_rolling_restart(start, options, authority):
-    process = start("webapp:app", *options, "--workers", "2")
+    # No client is so slow that it has nothing to ask for so long.
+    process = start("webapp:app", *options, "--workers", "2", "--timeout-graceful-idle", "20")
     process.wait_for("Application startup complete", 2)
     faults, answers, stopping = [], [], threading.Event()
     context = trusting(authority)
@@ -258,6 +261,7 @@ def test_nothing_is_lost_in_a_rolling_restart(start, options, authority):
     threads = [threading.Thread(target=load) for _ in range(4)]
     for thread in threads:
         thread.start()
+    wait_until(lambda: len(answers) > 20 or faults, "no answers")
     process.send_signal(signal.SIGHUP)
     process.wait_for("Application startup complete", 4)
     process.wait_for("Finished server process", 2)

@@ -46,7 +46,10 @@ def answers():
             for data in reads:
                 stream.feed(data)
                 for _ in range(50):
-                    await asyncio.sleep(0.001 if app is wsgi else 0)
+                    await asyncio.sleep(0)
+                # An answer of another thread comes when that has had its turn.
+                while app is wsgi and assembly.worker.tasks:
+                    await asyncio.sleep(0.001)
                 found.append(stream.take())
             stream.lose()
             assembly.worker.cancel()

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.supervisor.world import FakeProcess, World
@@ -116,7 +116,7 @@ def recover(world: World, building: list[int]) -> None:
 
 
 @pytest.mark.parametrize("at_once", [False, True])
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=150)
 @given(options=SETTINGS, events=st.lists(EVENTS, max_size=60))
 def test_any_order(at_once: bool, options: dict[str, Any], events: list[Event]) -> None:
     world = World(**options).start()
@@ -145,7 +145,7 @@ def test_any_order(at_once: bool, options: dict[str, Any], events: list[Event]) 
     assert world.alive == []
 
 
-@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=100)
 @given(options=SETTINGS, events=st.lists(EVENTS, max_size=30), later=st.lists(EVENTS, max_size=30))
 def test_any_order_while_stopping(options: dict[str, Any], events: list[Event], later: list[Event]) -> None:
     world = World(**options).start()

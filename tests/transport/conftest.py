@@ -14,7 +14,7 @@ from fastserve.protocol._worker import Worker
 from fastserve.transport._loop import protocol_factory
 from fastserve.transport.accept import LoopTransport, NativeTransport, Transport
 
-PATIENCE = 10
+PATIENCE = 25
 
 
 class Served:

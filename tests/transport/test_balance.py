@@ -21,7 +21,7 @@ from fastserve.transport._loop import protocol_factory
 from fastserve.transport.accept import LoopTransport, NativeServer, NativeTransport
 
 GET = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"
-PATIENCE = 10
+PATIENCE = 25
 INDEX = 3
 """Of the bind; anything but 0, which is what is there when nobody has set it."""
 
@@ -957,6 +957,7 @@ def test_a_process_that_is_killed_with_connections_on_their_way(site):
             leaving.sock.close()
             await place.until(lambda: place.board.connections(1) == 3)
             child.send_signal(signal.SIGSTOP)
+            place.board.set_heartbeat(1, time.monotonic() + 1000)
             # Three of its own, which die with it, and four that are handed on to it.
             place.board.set_slot_cell(0, -1)
             first.retire()

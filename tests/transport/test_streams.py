@@ -10,6 +10,7 @@ import pytest
 
 from fastserve.protocol._forwarded import Forwarding
 from fastserve.trust import TrustedPeers
+from tests.transport.conftest import PATIENCE
 
 GET = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"
 OK = b"HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nhello"
@@ -309,7 +310,7 @@ def test_reading_pauses_and_goes_on(serve):
                 got += len(served.calls[0].read())
                 await asyncio.sleep(0)
 
-        await asyncio.wait_for(consume(), 10)
+        await asyncio.wait_for(consume(), PATIENCE)
         await sending
         assert got == size
 

@@ -20,7 +20,7 @@ from tests.authority import Authority, needs_openssl
 
 pytestmark = needs_openssl
 
-PATIENCE = 10
+PATIENCE = 25
 GET = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"
 LAST = b"GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
 OK = b"HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nhello"
@@ -523,7 +523,7 @@ def test_a_header_before_tls_that_is_rejected(serve, sent, reason):
         assert served.warned.lines == [f"Connection rejected before the TLS handshake: {reason}. {host}:{port}"]
         client.close()
 
-    serve(scenario, proxies=TrustedPeers("127.0.0.1"), header_timeout=0.5)
+    serve(scenario, proxies=TrustedPeers("127.0.0.1"), header_timeout=0.5 if "in time" in reason else PATIENCE)
 
 
 @pytest.mark.parametrize("ends", [True, False], ids=["closes", "is silent"])

@@ -9,7 +9,7 @@ import base64
 import os
 
 from wsproto import ConnectionType, events
-from wsproto.connection import Connection
+from wsproto.connection import Connection, ConnectionState
 from wsproto.extensions import PerMessageDeflate
 
 from tests.parity.wire import Client, request
@@ -116,7 +116,9 @@ class WebSocketClient(Client):
                     self._events.append(("bytes", b"".join(self._fragments)))
                     self._fragments.clear()
             case events.Ping(payload=payload):
-                self.send(self._frames.send(event.response()))
+                # Who has said close says nothing more.
+                if self._frames.state is ConnectionState.OPEN:
+                    self.send(self._frames.send(event.response()))
                 self._events.append(("ping", bytes(payload)))
             case events.Pong(payload=payload):
                 self._events.append(("pong", bytes(payload)))

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import IO
 
 ROOT = Path(__file__).parents[2]
-PATIENCE = 20.0
+PATIENCE = 25.0
 
 
 @contextmanager

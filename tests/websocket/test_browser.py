@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.authority import Authority, needs_openssl
+from tests.process.conftest import PATIENCE
 from tests.websocket.conftest import ON_UVICORN, SUBJECT
 
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
@@ -61,7 +62,7 @@ def browse(server, tmp_path):
             raise AssertionError(f"{error}\n{(tmp_path / 'browser.log').read_text()}") from None
         finally:
             child.terminate()
-            child.wait(20)
+            child.wait(PATIENCE)
         return json.loads(report)
 
     return browse

@@ -17,7 +17,9 @@ from tests.parity.wire import request
 from tests.websocket.client import WebSocketClient
 from tests.websocket.conftest import ON_UVICORN
 
-PATIENCE = 20
+PATIENCE = 25
+# The library's own limits are shorter, and a ping that is not answered in 20 s ends the connection.
+UNHURRIED = {"open_timeout": PATIENCE, "close_timeout": PATIENCE, "ping_interval": None}
 MESSAGES = {
     "text": "hello",
     "not-ascii": "Grüße, 世界 🌍",
@@ -50,7 +52,7 @@ class Websockets:
         compression = "deflate" if deflate else None
         try:
             async with websockets_connect(
-                url, compression=compression, max_size=None, proxy=None, subprotocols=subprotocols
+                url, compression=compression, max_size=None, proxy=None, subprotocols=subprotocols, **UNHURRIED
             ) as self.socket:
                 yield self
         except InvalidStatus as refusal:
@@ -99,6 +101,7 @@ class WebsocketsSync(Websockets):
                 max_size=None,
                 proxy=None,
                 subprotocols=subprotocols,
+                **UNHURRIED,
             )
             # Older ones connect above.
             self.socket = await asyncio.to_thread(manager.__enter__)
@@ -134,7 +137,7 @@ class Aiohttp:
 
     @contextlib.asynccontextmanager
     async def connect(self, url, deflate=False, subprotocols=()):
-        async with aiohttp.ClientSession() as session:
+        async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(PATIENCE)) as session:
             try:
                 self.socket = await session.ws_connect(
                     url, compress=15 if deflate else 0, max_msg_size=0, protocols=subprotocols, autoclose=False
@@ -181,7 +184,7 @@ class HttpxWs:
 
     @contextlib.asynccontextmanager
     async def connect(self, url, deflate=False, subprotocols=None):
-        async with httpx.AsyncClient(trust_env=False) as client:
+        async with httpx.AsyncClient(trust_env=False, timeout=PATIENCE) as client:
             try:
                 async with httpx_ws.aconnect_ws(
                     url, client, subprotocols=subprotocols, max_message_size_bytes=1 << 24
@@ -319,7 +322,7 @@ def test_many_clients(server, key):
     """Each gets its own answers."""
 
     async def talk(number):
-        async with websockets_connect(url(server, f"/echo/{key}-{number}"), proxy=None) as socket:
+        async with websockets_connect(url(server, f"/echo/{key}-{number}"), proxy=None, **UNHURRIED) as socket:
             for turn in range(20):
                 await socket.send(f"{number} {turn}" * (number + 1))
                 assert await socket.recv() == f"{number} {turn}" * (number + 1)
@@ -336,7 +339,7 @@ def test_client_that_reads_slowly(served, server, key):
         server.told(key, "sent 1")
         # An application that nothing holds up would have sent everything before the server answers this.
         for _ in range(3):
-            assert httpx.get(f"http://127.0.0.1:{server.port}/").status_code == 200
+            assert httpx.get(f"http://127.0.0.1:{server.port}/", timeout=PATIENCE).status_code == 200
         assert len(server.lines_of(key)) < 390
         for number in range(400):
             assert client.receive() == ("bytes", bytes([number % 256]) * 65536)
@@ -364,7 +367,7 @@ def test_application_that_receives_slowly(server, key, number, size):
         assert sent < number
         assert resident(server.child.pid) - before < 16 << 20
         client.socket.settimeout(PATIENCE)
-        assert httpx.get(f"http://127.0.0.1:{server.port}/release/{key}").status_code == 200
+        assert httpx.get(f"http://127.0.0.1:{server.port}/release/{key}", timeout=PATIENCE).status_code == 200
         client.send(frames[offset:])
         sent += batch
         client.text("end")
@@ -408,7 +411,7 @@ def test_http_after_a_refusal(server, key):
     """Whatever the connection does after a refusal, a new request is answered."""
     with WebSocketClient(server.address, f"/deny/{key}") as client:
         assert client.response.status == 401
-    assert httpx.get(f"http://127.0.0.1:{server.port}/").status_code == 200
+    assert httpx.get(f"http://127.0.0.1:{server.port}/", timeout=PATIENCE).status_code == 200
 
 
 def test_client_vanishes(server, key):

@@ -6,6 +6,7 @@ import re
 import httpx
 import pytest
 
+from tests.process.conftest import PATIENCE
 from tests.websocket.client import WebSocketClient
 from tests.websocket.conftest import ON_UVICORN
 
@@ -188,7 +189,7 @@ def test_channels_groups(channels, key, room):
 
 def test_channels_authentication(channels, key):
     """The session that an HTTP response begins is the WebSocket's, user and all."""
-    with httpx.Client(base_url=f"http://127.0.0.1:{channels.port}") as browser:
+    with httpx.Client(base_url=f"http://127.0.0.1:{channels.port}", timeout=PATIENCE) as browser:
         assert browser.get("/login").text == "hello, Ann"
         session = browser.cookies["sessionid"]
     with WebSocketClient(channels.address, f"/who-am-i/{key}", f"Cookie: sessionid={session}") as client:

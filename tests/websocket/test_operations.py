@@ -9,7 +9,7 @@ import pytest
 from gunicorn.config import Config as GunicornConfig
 
 from tests.authority import Authority, needs_openssl
-from tests.process.conftest import children
+from tests.process.conftest import PATIENCE, children
 from tests.websocket.client import WebSocketClient
 from tests.websocket.conftest import ON_UVICORN, SUBJECT
 
@@ -95,7 +95,7 @@ def test_stop_while_connecting(serve):
 
 def test_stop_with_an_application_that_does_not_listen(serve):
     """The client is told at once; the application has its time, and then is cancelled."""
-    server = serve("--timeout-graceful-shutdown", "1")
+    server = serve("--timeout-graceful-shutdown", "0.5")
     with connect(server, "/stubborn/key") as client:
         server.wait_for("key: accepted")
         server.send_signal(signal.SIGTERM)
@@ -107,7 +107,7 @@ def test_stop_with_an_application_that_does_not_listen(serve):
 
 def test_stop_with_a_client_that_does_not_answer(serve):
     """A client that never answers the close does not hold up the stop."""
-    server = serve("--timeout-graceful-shutdown", "2")
+    server = serve("--timeout-graceful-shutdown", "0.5")
     with connect(server, "/echo/key") as client:
         assert echoes(client)
         server.send_signal(signal.SIGTERM)
@@ -201,7 +201,7 @@ def test_limit_concurrency(serve):
         assert echoes(two)
         with connect(server, "/echo/3") as three:
             assert three.response.status == 503
-        assert httpx.get(f"http://127.0.0.1:{server.port}/").status_code == 503
+        assert httpx.get(f"http://127.0.0.1:{server.port}/", timeout=PATIENCE).status_code == 503
         two.say_close()
         assert two.finish() == [("close", 1000, "")]
     server.wait_for("^2: disconnect")
@@ -285,7 +285,7 @@ def test_no_keepalive(serve):
         client.socket.settimeout(1.5)
         with pytest.raises(TimeoutError):
             client.receive()
-        client.socket.settimeout(20)
+        client.socket.settimeout(PATIENCE)
         assert echoes(client)
 
 

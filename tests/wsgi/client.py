@@ -4,7 +4,7 @@ import time
 
 from tests.parity.wire import Client, Response, request
 
-PATIENCE = 20.0
+PATIENCE = 25.0
 
 
 class Connection(Client):

@@ -10,6 +10,7 @@ from hashlib import sha256
 import httpx
 import pytest
 
+from tests.process.conftest import PATIENCE
 from tests.wsgi.apps import content
 from tests.wsgi.conftest import MODES, SUBJECT, THREADS
 
@@ -32,7 +33,7 @@ def site(servers, framework, mode):
     else:
         app = f"{framework}_app:create_app"
     process = servers(app, *MODES[mode])
-    with httpx.Client(base_url=f"http://127.0.0.1:{process.port}", timeout=20) as client:
+    with httpx.Client(base_url=f"http://127.0.0.1:{process.port}", timeout=PATIENCE) as client:
         client.process = process
         yield client
 

@@ -5,6 +5,7 @@ import json
 import httpx
 import pytest
 
+from tests.process.conftest import PATIENCE
 from tests.wsgi.apps import content
 from tests.wsgi.conftest import MODES
 
@@ -13,7 +14,7 @@ from tests.wsgi.conftest import MODES
 def site(servers, mode):
     # Middleware that is an object with `__call__(environ, start_response)`: nobody has to say what it is.
     process = servers("stack:app", *MODES[mode])
-    with httpx.Client(base_url=f"http://127.0.0.1:{process.port}", timeout=20) as client:
+    with httpx.Client(base_url=f"http://127.0.0.1:{process.port}", timeout=PATIENCE) as client:
         client.process = process
         yield client
 

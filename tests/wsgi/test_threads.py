@@ -3,7 +3,6 @@
 import contextlib
 import signal
 import socket
-import time
 
 import pytest
 
@@ -64,6 +63,7 @@ def test_requests_wait_in_order_when_all_threads_are_busy(server, tmp_path):
         # One thread becomes free, and does them all.
         body = release(*pairs[0]).body
         assert [answer(client).body for client in waiting] == [body] * 6
+    server.wait_for(f"^{tmp_path}-", 6)
     order = [line.split()[0][-1] for line in server.stdout if line.startswith(f"{tmp_path}-")]
     assert order == list("abcdef")
 
@@ -115,10 +115,15 @@ def test_a_queue_that_is_full(start, tmp_path):
         for client in waiting:
             client.send(request("GET", "/thread?waited"))
             wait_until_taken(client)
-        for _ in range(30):
-            refused = ask(process, "/thread?refused")
-            assert refused.status == 503
-            assert refused.values("retry-after")
+        # Sent while the server does not run, and so refused within one second: what it says depends on that.
+        refused = [stack.enter_context(connect(process)) for _ in range(30)]
+        process.send_signal(signal.SIGSTOP)
+        for client in refused:
+            client.send(request("GET", "/thread?refused"))
+        process.send_signal(signal.SIGCONT)
+        for response in map(answer, refused):
+            assert response.status == 503
+            assert response.values("retry-after")
         release(*pairs[0])
         assert [answer(client).status for client in waiting] == [200, 200]
         assert ask(process, "/hello").body == b"hello"
@@ -130,7 +135,7 @@ def test_a_queue_that_is_full(start, tmp_path):
 
 @only_ours
 def test_a_request_that_has_waited_too_long(start, tmp_path):
-    process = start_subject(start, "tests.wsgi.apps.rules:app", "--timeout-queue", "0.2", "--threads", "2")
+    process = start_subject(start, "tests.wsgi.apps.rules:app", "--timeout-queue", "1", "--threads", "2")
     with held(process, tmp_path, 2):
         refused = ask(process, "/thread?refused")
         assert refused.status == 503
@@ -177,8 +182,6 @@ def test_threads_that_do_not_end_are_named(start):
     with connect(process) as client:
         client.send(request("GET", "/forever?named", "User-Agent: x"))
         process.wait_for("^named runs$")
-        began = time.monotonic()
         process.stop(signal.SIGTERM)
-        assert time.monotonic() - began < 10
-    process.wait_for(r"Still running after 0\.\d s: GET /forever .*in thread wsgi-\d+")
+    process.wait_for(r"Still running after \d+\.\d s: GET /forever .*in thread wsgi-\d+")
     process.wait_for(r"Thread wsgi-\d+ has not come back")

@@ -20,8 +20,8 @@ import sys
 from collections import defaultdict
 from urllib.parse import unquote
 
-PATIENCE = 10.0
-BRIEFLY = 0.5
+PATIENCE = 20.0
+BRIEFLY = 5.0
 
 
 class Journal:
