@@ -16,7 +16,7 @@ from fastserve.protocol._forwarded cimport Forwarding
 from fastserve.protocol._http1 cimport Http1Connection
 from fastserve.protocol._proxy_protocol cimport ProxyProtocolConnection
 from fastserve.protocol._response cimport ResponseWriter
-from fastserve.protocol._timers cimport Clock, TimerWheel, time_limit
+from fastserve.protocol._timers cimport FOREVER, Clock, TimerWheel, time_limit
 
 from fastserve.protocol._timers import TICK
 from fastserve.types import RunningRequest
