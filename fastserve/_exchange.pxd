@@ -91,6 +91,7 @@ cdef class Served:
     cdef str label(self)
 
 
+@cython.final
 cdef class ServedList:
     # Those whose application is still running, in no order. Links are borrowed: each unlinks itself in finished(), and
     # its responder keeps it alive until then.

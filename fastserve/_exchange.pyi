@@ -28,6 +28,7 @@ class Served:
     disconnected: bool
     application_done: bool
 
+@final
 class ServedList:
     size: int
 
