@@ -170,9 +170,11 @@ class Address(ValueType):
 
 @dataclass(frozen=True)
 class Seconds(ValueType):
-    """A duration in seconds, fractions allowed. Zero only where it means something (`zero`)."""
+    """A duration in seconds, fractions allowed. Zero only where it means something (`zero`); less than that only where
+    it means the same (`negative`)."""
 
     zero: bool = False
+    negative: bool = False
     metavar: str = "SECONDS"
 
     def parse(self, text: str) -> float:
@@ -185,7 +187,7 @@ class Seconds(ValueType):
     def check(self, value: object) -> float:
         if not isinstance(value, (int, float)) or isinstance(value, bool) or not math.isfinite(value):
             raise ValueError(f"{value!r} is not a number of seconds")
-        if value < 0 or (value == 0 and not self.zero):
+        if (value < 0 and not self.negative) or (value == 0 and not self.zero):
             raise ValueError(f"{value} is not {'at least' if self.zero else 'more than'} 0")
         return float(value)
 
@@ -695,8 +697,8 @@ _TABLE: Final = (
         uvicorn="ws_max_queue",
     ),
     Option(
-        "ws_ping_interval", Seconds(zero=True), 20.0, "Time between two pings; none or 0: no pings.", "WebSocket",
-        optional=True, uvicorn="ws_ping_interval",
+        "ws_ping_interval", Seconds(zero=True, negative=True), 20.0, "Time between two pings; none or 0: no pings.",
+        "WebSocket", optional=True, uvicorn="ws_ping_interval",
     ),
     Option(
         "ws_ping_timeout", Seconds(zero=True), 20.0, "Time for a pong to arrive; beyond: close code 1011.", "WebSocket",

@@ -125,6 +125,13 @@ def test_command_line_wins_over_environment(parsed):
     assert (config.port, config.host) == (1, "::1")
 
 
+@pytest.mark.parametrize("value", ["0", "-1", "none"])
+def test_no_pings(parsed, value):
+    """As under uvicorn, whatever is not more than zero."""
+    config, _, _ = parsed("app:app", "--ws-ping-interval", value)
+    assert config.ws_ping_interval in {0, -1, None}
+
+
 @pytest.mark.parametrize(
     ("arguments", "complaint"),
     [
@@ -135,6 +142,7 @@ def test_command_line_wins_over_environment(parsed):
         (["a:a", "--backlog", "0"], "Invalid value for '--backlog': 0 is not between 1 and 2147483647."),
         (["a:a", "--timeout-header", "0"], "Invalid value for '--timeout-header': 0.0 is not more than 0."),
         (["a:a", "--timeout-header", "nan"], "Invalid value for '--timeout-header': nan is not a number of seconds."),
+        (["a:a", "--ws-ping-timeout", "-1"], "Invalid value for '--ws-ping-timeout': -1.0 is not at least 0."),
         (["a:a", "--timeout-keep-alive", "none"], "Invalid value for '--timeout-keep-alive'"),
         (["a:a", "--lifespan", "maybe"], "'maybe' is not one of 'auto', 'on', 'off'."),
         (["a:a", "--header", "x"], "Invalid value for '--header': 'x' is not of the form Name:Value."),

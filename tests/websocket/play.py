@@ -152,6 +152,8 @@ class _Play:
         for content in contents:
             self.client.send_message(step.opcode, content, step.fragment)
             answer = self.client.read_message()
+            if answer is not None and answer.opcode == CLOSE:
+                raise Wrong(f"closed with {bytes(answer.payload)!r} instead of an echo")
             if answer != Frame(step.opcode, content):
                 raise Wrong("an echo that differs from what was sent" if answer else "closed instead of an echo")
         self.events.append(Echoes())

@@ -279,8 +279,9 @@ def test_an_answer_that_came_while_the_event_loop_stood_still(serve, loop):
         assert echoes(client)
 
 
-def test_no_keepalive(serve):
-    server = serve("--ws-ping-interval", "0", "--timeout-keep-alive", "1")
+@pytest.mark.parametrize("interval", ["0", "-1"])
+def test_no_keepalive(serve, interval):
+    server = serve("--ws-ping-interval", interval, "--ws-ping-timeout", "0.1", "--timeout-keep-alive", "1")
     with connect(server, "/echo/key") as client:
         client.socket.settimeout(1.5)
         with pytest.raises(TimeoutError):
