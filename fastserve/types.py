@@ -25,6 +25,22 @@ class RunningRequest(NamedTuple):
     thread: str | None = None
 
 
+class ThreadCounts(Protocol):
+    """What a WSGI application's threads have to do."""
+
+    @property
+    def busy(self) -> int:
+        """How many threads are in the application."""
+
+    @property
+    def waiting(self) -> int:
+        """How many requests wait for a thread."""
+
+    @property
+    def refused(self) -> int:
+        """How many requests were answered with 503 so far, because too many waited or one did too long."""
+
+
 class WorkerProtocol(Protocol):
     """What the server uses of `fastserve.protocol._worker.Worker`: counts, and the steps of a stop.
 

@@ -20,7 +20,7 @@ from fastserve.transport._loop import protocol_factory
 from fastserve.transport.accept import LoopTransport, NativeTransport, Transport
 from fastserve.transport.handshakes import TlsTransport
 from fastserve.trust import TrustedPeers
-from fastserve.types import WorkerProtocol
+from fastserve.types import ThreadCounts, WorkerProtocol
 
 # A keep-alive time of 0 closes a connection as soon as it is idle; the worker's 0 is no deadline.
 _AT_ONCE = 0.001
@@ -41,6 +41,8 @@ class Assembly(NamedTuple):
     close: Callable[[], None]
     """Called when nothing is served any more: closes the transport, stops the worker's clock, writes what the access
     log still holds."""
+    threads: ThreadCounts | None
+    """Of a WSGI application that is called in threads."""
 
 
 def _forwarding(config: Config, peers: TrustedPeers) -> Forwarding | None:
@@ -162,4 +164,4 @@ def assemble(
         if access_log is not None:
             access_log.close()
 
-    return Assembly(worker, transport, close)
+    return Assembly(worker, transport, close, gateway if isinstance(gateway, ThreadedGateway) else None)

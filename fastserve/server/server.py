@@ -32,7 +32,7 @@ from fastserve.server.lifespan import LifespanOff, LifespanOn
 from fastserve.server.logs import style
 from fastserve.transport import listeners
 from fastserve.transport.listeners import Listener
-from fastserve.types import WorkerProtocol
+from fastserve.types import ThreadCounts, WorkerProtocol
 
 if TYPE_CHECKING:
     from fastserve.server.assembly import Assembly
@@ -67,6 +67,8 @@ class ServerState:
 
     def __init__(self) -> None:
         self.worker: WorkerProtocol | None = None
+        self.threads: "ThreadCounts | None" = None
+        """What the threads of a WSGI application have to do; None in an application without."""
         self.default_headers: list[tuple[bytes, bytes]] = []
         """The fields that every response starts with, once serving; the date among them is that of the start."""
 
@@ -204,12 +206,13 @@ class Server:
 
     def _start_worker(self) -> "Transport":
         """Put together what serves on the running loop; returns what gives it connections."""
-        worker, transport, self._close_worker = self.assemble(asyncio.get_running_loop())
+        worker, transport, self._close_worker, threads = self.assemble(asyncio.get_running_loop())
         self._settle = transport.settle
         if self.limit_max_requests is not None:
             worker.request_limit = self.limit_max_requests
             worker.on_limit = self._on_limit
         self.server_state.worker = worker
+        self.server_state.threads = threads
         self.server_state.default_headers = [*self._date(), *self.config.encoded_headers]
         return transport
 

@@ -214,9 +214,13 @@ class WorkerProcess:
             self.reopen_pending = True
 
     def _on_dump(self, number: int, frame: FrameType | None) -> None:
-        worker = self.server.server_state.worker if self.server is not None else None
-        if worker is not None:
-            self.say("report", text="Running: " + (describe(worker, separator="\n") or "nothing"))
+        state = self.server.server_state if self.server is not None else None
+        if state is not None and state.worker is not None:
+            text = "Running: " + (describe(state.worker, separator="\n") or "nothing")
+            if state.threads is not None:
+                text += f"\nThreads: {state.threads.busy} busy, {state.threads.waiting} requests wait for one, "
+                text += f"{state.threads.refused} were refused"
+            self.say("report", text=text)
 
 
 def ignore(number: int, frame: FrameType | None) -> None:

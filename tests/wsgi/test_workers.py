@@ -1,5 +1,6 @@
 """Every way of running workers: several of them, reloading ones, gunicorn's, over TLS."""
 
+import contextlib
 import os
 import signal
 
@@ -80,3 +81,25 @@ def test_pieces_over_tls(elsewhere, tls, tmp_path):
         client.receive_until(b"first")
         path.touch()
         client.receive_until(b"second")
+
+
+def test_what_the_threads_have_to_do(start, tmp_path):
+    """After SIGUSR2: two are busy, one request waits, one was refused."""
+    options = ["--port", "0", "--workers", "1", "--supervise", "--threads", "2", "--limit-queue", "1"]
+    process = start(APP, *options)
+    path = tmp_path / "go"
+    with contextlib.ExitStack() as stack:
+        clients = [stack.enter_context(connect(process)) for _ in range(3)]
+        for client in clients[:2]:
+            client.send(request("GET", f"/held?{path}"))
+            client.receive_until(b"first")
+        clients[2].send(request("GET", "/"))
+        while process.get("/")[0] != 503:
+            pass
+        process.send_signal(signal.SIGUSR2)
+        process.wait_for("Threads: 2 busy, 1 requests wait for one, [1-9][0-9]* were refused")
+        path.touch()
+        for client in clients[:2]:
+            client.receive_until(b"second")
+        assert answer(clients[2]).status == 200
+    assert process.stop(signal.SIGTERM) == 0
