@@ -89,6 +89,8 @@ def _piece(token: re.Match[str], worker: str | None) -> Piece:
 
 
 def _shown(value: str | int, conversion: str, token: str) -> str:
+    if isinstance(value, int) and conversion.endswith("c"):
+        raise ValueError(f"{token}: a number is no character")
     try:
         return conversion % value
     except (TypeError, ValueError) as error:

@@ -324,9 +324,10 @@ async def attempt(chance: random.Random) -> None:
     offer = chance.choice((None, *OFFERS))
     await script(world, client, said, offer)
     await world.finish()
-    for child in list(application.children):
-        child.cancel()
     while application.children:
+        # One that awaits another may not hear of it the first time.
+        for child in list(application.children):
+            child.cancel()
         await asyncio.sleep(0)
     judge(client, said, application, offer)
 

@@ -282,6 +282,9 @@ def test_request_id_of_our_own(handler, written, fields):
         ("%({x}z)s", "is not an atom"),
         ("%(h)y", "unsupported format character"),
         ("a\nb", "control character"),
+        # A count as a character: a line break for 10, and an error for a million.
+        ("%(B)c", "%(B)c: a number is no character"),
+        ("%(D)-5c", "%(D)-5c: a number is no character"),
     ],
 )
 def test_format_that_makes_no_sense(text, words):
