@@ -106,7 +106,7 @@ def test_the_next_answer_is_of_new_code(reloading: Start, folder: Path) -> None:
 
 
 def test_no_request_fails_under_load(reloading: Start, folder: Path) -> None:
-    process = reloading()
+    process = reloading("--timeout-graceful-shutdown", "20")
     process.wait_for("Application startup complete")
     over = threading.Event()
     answered = threading.Condition()
@@ -302,8 +302,13 @@ def test_lines_are_those_of_uvicorn(start: Start, folder: Path, watcher: str, ar
     logs = []
     for server in ("uvicorn", "fastserve"):
         save(folder, "one")
-        process = start("webapp:app", "--reload", "--port", "0", "--no-access-log", *arguments, server=server)
+        # However long it takes to end: fastserve kills it after a while, by default and where it has not served yet.
+        process = start(
+            "webapp:app", "--reload", "--port", "0", "--no-access-log", "--timeout-graceful-shutdown", "20", *arguments,
+            server=server,
+        )  # fmt: skip
         process.wait_for("Application startup complete")
+        process.get()
         # Again and again, but no second time before the first can be noticed: before its first look uvicorn does not
         # know what a change is.
         for attempt in itertools.count():
