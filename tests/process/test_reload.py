@@ -7,11 +7,12 @@ import re
 import signal
 import threading
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
 
-from tests.process.conftest import PATIENCE, Process
+from tests.process.conftest import PATIENCE, Process, wait_until
 
 APPLICATION = """
 import asyncio, pathlib, time
@@ -297,6 +298,14 @@ def shape(lines: list[str]) -> list[str]:
     return re.sub(r"\[\d+\]|:\d+ |(?<=changes in ).*(?=\. Rel)", "#", text).splitlines()
 
 
+def answers(process: Process) -> bool:
+    """Whether it does by now: uvicorn listens a little after it says so."""
+    try:
+        return process.get()[0].startswith("http/1.1 200")
+    except ConnectionRefusedError:
+        return False
+
+
 @pytest.mark.parametrize("arguments", [(), ("--workers", "2"), ("--reload-include", "*.html")])
 def test_lines_are_those_of_uvicorn(start: Start, folder: Path, watcher: str, arguments: tuple[str, ...]) -> None:
     logs = []
@@ -308,7 +317,7 @@ def test_lines_are_those_of_uvicorn(start: Start, folder: Path, watcher: str, ar
             server=server,
         )  # fmt: skip
         process.wait_for("Application startup complete")
-        process.get()
+        wait_until(partial(answers, process), "no answer")
         # Again and again, but no second time before the first can be noticed: before its first look uvicorn does not
         # know what a change is.
         for attempt in itertools.count():
@@ -320,7 +329,7 @@ def test_lines_are_those_of_uvicorn(start: Start, folder: Path, watcher: str, ar
             threading.Event().wait(0.05)
         process.wait_for("Application startup complete", 2)
         # Past its start.
-        process.get()
+        wait_until(partial(answers, process), "no answer")
         assert process.stop() == 0
         logs.append(shape(process.stderr))
     assert logs[1] == logs[0]
