@@ -25,6 +25,13 @@ def event_loop_factory(request: pytest.FixtureRequest) -> LoopFactory:
     return factories[request.param]
 
 
+@pytest.hookimpl(trylast=True)
+def pytest_collection_finish() -> None:
+    """Leave what the collected tests are made of, a third of a million objects, out of every garbage collection."""
+    gc.collect()
+    gc.freeze()
+
+
 _ALIVE = pytest.StashKey[dict[str, int]]()
 
 

@@ -2,6 +2,7 @@
 
 import json
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -87,6 +88,13 @@ def longest_gap(records: Sequence[Record], began: float, ended: float) -> float:
     return max((later - earlier for earlier, later in pairwise(times)), default=0.0)
 
 
+def _listens(server: Running) -> bool:
+    """Whether it can be connected to: some begin to listen a little after their application has started."""
+    host, _, port = server.address.rpartition(":")
+    with socket.socket() as probe:
+        return probe.connect_ex((host, int(port))) == 0
+
+
 def _start_client(server: Running, soak: Soak) -> "subprocess.Popen[str]":
     users = [word for user, count in soak.users.items() for word in (f"--{user.value}", str(count))]
     return subprocess.Popen(
@@ -137,6 +145,7 @@ def run(server: Supervised, scenario: Scenario, soak: Soak) -> Result:
             stage = Stage(running_server, workers, soak.workers, 0.0, soak.restarts, soak.kill_interval)
             try:
                 stage.wait_for(lambda: len(workers.ready()) >= soak.workers, "start", START_LIMIT)
+                stage.wait_for(lambda: _listens(running_server), "listening", START_LIMIT)
             except Unfinished as error:
                 raise ServerError(f"{error}\n{running_server.log_tail()}") from None
             client = _start_client(running_server, soak)

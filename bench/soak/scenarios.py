@@ -11,7 +11,7 @@ from bench.load.servers import Running
 from bench.soak.accounts import Kill
 from bench.soak.servers import RECYCLE_AFTER, Feature, Workers, execute
 
-STEP_LIMIT = 30.0
+STEP_LIMIT = 60.0
 """Seconds after which a restart, or a worker that was to come or go, has failed."""
 
 INTERVAL = 0.02

@@ -23,6 +23,8 @@ class Pairs:
         return self._pairs[key]
 
     def stop(self):
+        for pair in self._pairs.values():
+            pair.ask_to_stop()
         return [fault for pair in self._pairs.values() for fault in pair.stop()]
 
 

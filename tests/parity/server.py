@@ -179,14 +179,16 @@ class Server:
             self.process.kill()
         self.wait()
 
+    def ask_to_stop(self):
+        if self.process.poll() is None:
+            self.signal(signal.SIGTERM)
+
     def stop(self):
-        """Stops by SIGTERM; what is wrong with the end, as text, or an empty string.
+        """Waits for the end that was asked for; what is wrong with it, as text, or an empty string.
 
         Whatever a test did not take must be the access log of a test that compares other things; a warning, an error
         or a traceback among it is wrong, and so is any line about stopping that is missing or too many.
         """
-        if self.process.poll() is None:
-            self.signal(signal.SIGTERM)
         try:
             status, lines = self.wait()
         except subprocess.TimeoutExpired:
@@ -217,6 +219,10 @@ class Pair:
         ]
         for server in self.both:
             server.wait_until_running()
+
+    def ask_to_stop(self):
+        for server in self.both:
+            server.ask_to_stop()
 
     def stop(self):
         return [fault for fault in [server.stop() for server in self.both] if fault]

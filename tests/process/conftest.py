@@ -137,7 +137,7 @@ class Process:
         with self._changed:
             self._changed.notify_all()
 
-    def wait_for(self, pattern: str, count: int = 1) -> re.Match[str]:
+    def wait_for(self, pattern: str, count: int = 1, patience: float = PATIENCE) -> re.Match[str]:
         """The `count`-th line that matches, once it is there."""
         found: list[re.Match[str]] = []
 
@@ -146,7 +146,7 @@ class Process:
             return len(found) >= count or not any(reader.is_alive() for reader in self._readers)
 
         with self._changed:
-            self._changed.wait_for(there, PATIENCE)
+            self._changed.wait_for(there, patience)
         if len(found) < count:
             raise AssertionError(f"no line {pattern!r} in\n" + "\n".join(self.stderr + self.stdout))
         return found[count - 1]

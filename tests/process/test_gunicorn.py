@@ -160,7 +160,7 @@ def test_reopened_logs(gunicorn, folder):
 
 
 def test_a_worker_that_blocks_is_replaced(gunicorn):
-    process = gunicorn("blocking:app", "--timeout", "2")
+    process = gunicorn("blocking:app", "--timeout", "3")
     with process.connect() as client:
         client.sendall(b"GET /block HTTP/1.1\r\nHost: x\r\n\r\n")
         process.wait_for("WORKER TIMEOUT")

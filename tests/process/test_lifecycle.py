@@ -30,8 +30,8 @@ def both(start):
 
     def run(*arguments, scenario=None):
         results = []
-        for server in ("fastserve", "uvicorn"):
-            process = start(*arguments, server=server)
+        processes = [start(*arguments, server=server) for server in ("fastserve", "uvicorn")]
+        for process in processes:
             if scenario is not None:
                 scenario(process)
             code = process.wait()
@@ -207,8 +207,7 @@ def test_version(start):
 
 def test_access_log_is_uvicorns(start):
     lines = []
-    for server in ("fastserve", "uvicorn"):
-        process = start("webapp:app", "--port", "0", server=server)
+    for process in [start("webapp:app", "--port", "0", server=server) for server in ("fastserve", "uvicorn")]:
         with process.connect() as client:
             port = client.getsockname()[1]
             assert process.get("/a%20b?c=d", client)[1] == b"/a b"
@@ -457,7 +456,8 @@ def test_asgi2(start):
 
 def test_root_path_is_uvicorns(start):
     options = ["--port", "0", "--root-path", "/r"]
-    ours, theirs = (start("webapp:app", *options, server=name).get("/x") for name in ("fastserve", "uvicorn"))
+    both = [start("webapp:app", *options, server=name) for name in ("fastserve", "uvicorn")]
+    ours, theirs = (process.get("/x") for process in both)
     assert ours[1] == theirs[1] == b"/r/x"
 
 

@@ -7,11 +7,12 @@ import re
 import signal
 import threading
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
 
-from tests.process.conftest import PATIENCE, Process
+from tests.process.conftest import PATIENCE, Process, wait_until
 
 APPLICATION = """
 import asyncio, pathlib, time
@@ -106,7 +107,7 @@ def test_the_next_answer_is_of_new_code(reloading: Start, folder: Path) -> None:
 
 
 def test_no_request_fails_under_load(reloading: Start, folder: Path) -> None:
-    process = reloading()
+    process = reloading("--timeout-graceful-shutdown", "20")
     process.wait_for("Application startup complete")
     over = threading.Event()
     answered = threading.Condition()
@@ -297,13 +298,26 @@ def shape(lines: list[str]) -> list[str]:
     return re.sub(r"\[\d+\]|:\d+ |(?<=changes in ).*(?=\. Rel)", "#", text).splitlines()
 
 
+def answers(process: Process) -> bool:
+    """Whether it does by now: uvicorn listens a little after it says so."""
+    try:
+        return process.get()[0].startswith("http/1.1 200")
+    except ConnectionRefusedError:
+        return False
+
+
 @pytest.mark.parametrize("arguments", [(), ("--workers", "2"), ("--reload-include", "*.html")])
 def test_lines_are_those_of_uvicorn(start: Start, folder: Path, watcher: str, arguments: tuple[str, ...]) -> None:
     logs = []
     for server in ("uvicorn", "fastserve"):
         save(folder, "one")
-        process = start("webapp:app", "--reload", "--port", "0", "--no-access-log", *arguments, server=server)
+        # However long it takes to end: fastserve kills it after a while, by default and where it has not served yet.
+        process = start(
+            "webapp:app", "--reload", "--port", "0", "--no-access-log", "--timeout-graceful-shutdown", "20", *arguments,
+            server=server,
+        )  # fmt: skip
         process.wait_for("Application startup complete")
+        wait_until(partial(answers, process), "no answer")
         # Again and again, but no second time before the first can be noticed: before its first look uvicorn does not
         # know what a change is.
         for attempt in itertools.count():
@@ -315,7 +329,7 @@ def test_lines_are_those_of_uvicorn(start: Start, folder: Path, watcher: str, ar
             threading.Event().wait(0.05)
         process.wait_for("Application startup complete", 2)
         # Past its start.
-        process.get()
+        wait_until(partial(answers, process), "no answer")
         assert process.stop() == 0
         logs.append(shape(process.stderr))
     assert logs[1] == logs[0]

@@ -95,14 +95,17 @@ def test_a_folder_change_does_not_lose_it(path, tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
 def test_a_deadly_signal_removes_it(path, number):
-    code = "import sys, os, signal\nfrom fastserve.supervisor import pidfile\n"
+    code = "import sys, os, time\nfrom fastserve.supervisor import pidfile\n"
     code += "with pidfile.held(sys.argv[1]):\n    assert os.path.exists(sys.argv[1])\n    print('held', flush=True)\n"
-    code += "    signal.pause()\n"
-    child = subprocess.Popen([sys.executable, "-c", code, str(path)], stdout=subprocess.PIPE)
-    assert child.stdout.readline() == b"held\n"
-    child.send_signal(number)
-    assert child.wait(20) == -number
-    child.stdout.close()
+    # No pause(2): a signal just before it would be handled after the next one.
+    code += "    while True:\n        time.sleep(0.01)\n"
+    with subprocess.Popen([sys.executable, "-c", code, str(path)], stdout=subprocess.PIPE) as child:
+        try:
+            assert child.stdout.readline() == b"held\n"
+            child.send_signal(number)
+            assert child.wait(60) == -number
+        finally:
+            child.kill()
     assert not path.exists()
 
 

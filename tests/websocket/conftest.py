@@ -60,6 +60,7 @@ def served(tmp_path_factory):
     faults = []
     for server in servers.values():
         server.send_signal(signal.SIGTERM)
+    for server in servers.values():
         try:
             server.wait()
         except subprocess.TimeoutExpired:

@@ -12,11 +12,12 @@ from pathlib import Path
 import pytest
 
 from tests.authority import Authority, needs_openssl
-from tests.process.conftest import PATIENCE
 from tests.websocket.conftest import ON_UVICORN, SUBJECT
 
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 BROWSER = next(filter(None, map(shutil.which, NAMES)), None)
+BROWSER_PATIENCE = 120.0
+"""Seconds for a browser to start and to report: it is larger than everything else here."""
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
 # As root, and in containers, there is no sandbox to be had; nothing but our own pages is opened. It is told to keep to
 # them, and not to ask anybody else for updates.
@@ -57,12 +58,12 @@ def browse(server, tmp_path):
         with (tmp_path / "browser.log").open("wb") as log:
             child = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=environment)
         try:
-            report = server.wait_for(rf"^{key}: report (.*)")[1]
+            report = server.wait_for(rf"^{key}: report (.*)", patience=BROWSER_PATIENCE)[1]
         except AssertionError as error:
             raise AssertionError(f"{error}\n{(tmp_path / 'browser.log').read_text()}") from None
         finally:
             child.terminate()
-            child.wait(PATIENCE)
+            child.wait(BROWSER_PATIENCE)
         return json.loads(report)
 
     return browse
