@@ -67,7 +67,7 @@ class ServerState:
 
     def __init__(self) -> None:
         self.worker: WorkerProtocol | None = None
-        self.threads: "ThreadCounts | None" = None
+        self.threads: ThreadCounts | None = None
         """What the threads of a WSGI application have to do; None in an application without."""
         self.default_headers: list[tuple[bytes, bytes]] = []
         """The fields that every response starts with, once serving; the date among them is that of the start."""
