@@ -41,7 +41,7 @@ class Assembly(NamedTuple):
     close: Callable[[], None]
     """Called when nothing is served any more: closes the transport, stops the worker's clock, writes what the access
     log still holds."""
-    threads: ThreadCounts | None
+    threads: ThreadCounts | None = None
     """Of a WSGI application that is called in threads."""
 
 

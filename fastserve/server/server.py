@@ -206,13 +206,14 @@ class Server:
 
     def _start_worker(self) -> "Transport":
         """Put together what serves on the running loop; returns what gives it connections."""
-        worker, transport, self._close_worker, threads = self.assemble(asyncio.get_running_loop())
+        assembly = self.assemble(asyncio.get_running_loop())
+        worker, transport, self._close_worker = assembly.worker, assembly.transport, assembly.close
         self._settle = transport.settle
         if self.limit_max_requests is not None:
             worker.request_limit = self.limit_max_requests
             worker.on_limit = self._on_limit
         self.server_state.worker = worker
-        self.server_state.threads = threads
+        self.server_state.threads = assembly.threads
         self.server_state.default_headers = [*self._date(), *self.config.encoded_headers]
         return transport
 

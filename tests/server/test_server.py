@@ -12,6 +12,7 @@ import threading
 import pytest
 
 from fastserve.server import server as server_module
+from fastserve.server.assembly import Assembly
 from fastserve.server.config import Config
 from fastserve.server.server import Server
 from fastserve.transport.accept import LoopTransport
@@ -66,7 +67,7 @@ def make_server(worker, loop_name):
     class Assembled:
         def assemble(self, loop):
             transport = LoopTransport(loop, lambda: Answering(worker))
-            return worker, transport, lambda: worker.steps.append(("close", 0.0))
+            return Assembly(worker, transport, lambda: worker.steps.append(("close", 0.0)))
 
     def make(application=app, cls=Server, **options):
         options = {"port": 0, "log_config": None, "loop": loop_name, **options}
