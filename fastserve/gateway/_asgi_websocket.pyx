@@ -116,7 +116,7 @@ cdef class WebSocketCycle(Cycle):
         message = self._message(websocket)
         if message is not None:
             return message
-        if self.told and not self.exchange.application_done:
+        if self.told and not self.served.application_done:
             # No connection refers to it any more, only the task that waits for it in vain.
             LEFT_WAITING.add(self)
         return NOT_YET
