@@ -407,8 +407,6 @@ cdef class LoopCall(WsgiCall):
             raise AssertionError("The WSGI application has not called start_response.")
         if more and PyBytes_GET_SIZE(content) == 0:
             return 0
-        if exchange.status == 204 or exchange.status == 304:
-            content = EMPTY
         return exchange.body(content, more)
 
     cdef int go_on(self) except -1:

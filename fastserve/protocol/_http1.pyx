@@ -954,10 +954,7 @@ cdef class Http1Exchange(Exchange):
             return 0
         if self.phase != RESPONSE_STARTED and self.phase != RESPONSE_BODY:
             raise RuntimeError("Body bytes outside of a started response.")
-        if self.bodiless:
-            if size and self.method is not HEAD:
-                raise RuntimeError("Response content longer than Content-Length")
-        elif self.facts.content_length >= 0:
+        if not self.bodiless and self.facts.content_length >= 0:
             if self.sent + size > self.facts.content_length:
                 raise RuntimeError("Response content longer than Content-Length")
             if not more and self.sent + size < self.facts.content_length:

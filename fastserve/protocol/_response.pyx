@@ -194,10 +194,8 @@ cdef class ResponseWriter:
         _write_final(self, out, status, reason, fields, text, facts)
         if facts.chunked and facts.content_length >= 0:
             raise RuntimeError("Response has both Content-Length and Transfer-Encoding.")
-        if status == 204 and facts.content_length > 0:
-            if not text:
-                raise RuntimeError("Response with status 204 has a Content-Length.")
-            # WSGI frameworks count the bytes of whatever they are given; none is sent.
+        if status == 204:
+            # Frameworks count the bytes of whatever they are given; none is sent.
             facts.content_length = -1
         return 0
 

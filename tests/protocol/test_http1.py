@@ -188,14 +188,31 @@ def test_responses_without_a_body_keep_their_length(bench, method, status):
     assert not stream.closed
 
 
-def test_204_has_neither_length_nor_chunks(bench):
+@pytest.mark.parametrize("fields", [[], [(b"content-length", b"0")], [(b"content-length", b"2")]])
+@pytest.mark.parametrize("pieces", [[b""], [b"no"], [b"not", b"at all"]])
+def test_204_has_neither_length_nor_chunks_nor_body(bench, fields, pieces):
     def respond(exchange):
-        exchange.start(204, [(b"content-length", b"0")])
-        exchange.body(b"")
+        exchange.start(204, fields)
+        for piece in pieces[:-1]:
+            exchange.body(piece, more=True)
+        exchange.body(pieces[-1])
+
+    stream = bench(respond).connect()
+    for _ in range(2):
+        stream.feed(GET)
+        assert stream.take() == b"HTTP/1.1 204 No Content\r\n\r\n"
+    assert not stream.closed
+
+
+def test_304_has_the_length_of_what_it_stands_for_and_no_body(bench):
+    def respond(exchange):
+        exchange.start(304, [(b"content-length", b"2")])
+        exchange.body(b"none")
 
     stream = bench(respond).connect()
     stream.feed(GET)
-    assert stream.take() == b"HTTP/1.1 204 No Content\r\n\r\n"
+    assert stream.take() == b"HTTP/1.1 304 Not Modified\r\ncontent-length: 2\r\n\r\n"
+    assert not stream.closed
 
 
 def test_head_response_has_no_chunks(bench):
