@@ -21,5 +21,9 @@ class RequestRejected(Exception):
         return f"{self.reason} (byte {self.offset})"
 
 
+class RequestIncomplete(ConnectionError):
+    """A WSGI application reads a body of which the client has not sent all, and it never will."""
+
+
 class ClientDisconnected(OSError):
     """The client of a WebSocket is gone, and the application sends."""

@@ -41,6 +41,7 @@ from fastserve.gateway._wsgi cimport (
 )
 from fastserve.gateway._wsgi_input cimport RequestBody
 
+from fastserve.errors import RequestIncomplete
 from fastserve.gateway._wsgi import FileWrapper
 
 cdef extern from *:
@@ -488,6 +489,9 @@ cdef class ThreadCall(WsgiCall):
         try:
             if exchange is not None and not self.gone:
                 self.attempt()
+        except RequestIncomplete:
+            # No fault of the application's, which may have left it to us.
+            pass
         except BaseException as error:
             self.gateway.failed(request_line(exchange), error)
         finally:
@@ -669,12 +673,12 @@ cdef class ThreadCall(WsgiCall):
         return (<ThreadedGateway> self.gateway).threads.tell(self)
 
     def _fetch(self):
-        """Wait for the request's body and return it as a file; raises ConnectionError where it does not come."""
+        """Wait for the request's body and return it as a file; raises RequestIncomplete where it does not come."""
         if self.waiting:
             self.asked = True
             (<ThreadedGateway> self.gateway).threads.hold(self)
         if self.lost is not None:
             raise self.lost
         if self.gone or self.body is None or self.waiting:
-            raise ConnectionError("The client went away before the request was complete.")
+            raise RequestIncomplete("The client went away before the request was complete.")
         return self.body.open()
